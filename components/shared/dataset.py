@@ -1,0 +1,247 @@
+"""A detection dataset: four small files whose images lie in shards of the object store.
+
+``dataset.json`` is the manifest, ``images.parquet`` and ``annotations.parquet`` the content, ``ledger.parquet`` what
+was repaired or rejected on the way. A version is the sha256 of the content alone, so the same data has the same
+version wherever it was loaded from.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.shared import ledger as ledger_module
+from components.shared.errors import CorruptionError, FormatError
+from components.shared.files import write_atomically
+
+SCHEMA_VERSION = 1
+MANIFEST = "dataset.json"
+TABLES = ("images", "annotations", "ledger")
+
+IMAGES: dict[str, pl.DataType] = {
+    "image_id": pl.UInt32(),  # unique in the dataset, kept by its subsets
+    "name": pl.String(),  # posix path below the source's image root, NFC
+    "sha256": pl.String(),  # of the encoded file; null when the file is missing
+    "width": pl.UInt32(),  # after EXIF orientation; 0 when it cannot be decoded
+    "height": pl.UInt32(),
+    "declared_width": pl.UInt32(),  # what the annotation file says; null when it says nothing
+    "declared_height": pl.UInt32(),
+    "format": pl.String(),  # jpeg, png, ...; null when it cannot be decoded
+    "orientation": pl.UInt8(),  # EXIF orientation 1-8 of the encoded file
+    "bytes": pl.UInt64(),
+    "shard": pl.String(),  # sha256 of the tar that holds it; null when the file is missing
+    "offset": pl.UInt64(),  # of the first byte of the file in the shard
+    "split": pl.String(),  # train, val or test; null when the source gives none
+    "problem": pl.String(),  # why it cannot be decoded; null when it can
+    "source_id": pl.String(),  # its id in the source, for messages
+}
+ANNOTATIONS: dict[str, pl.DataType] = {
+    "annotation_id": pl.UInt32(),  # unique in the dataset, kept by its subsets
+    "image_id": pl.UInt32(),
+    "category": pl.String(),  # class name; null when the source names none that exists
+    "x": pl.Float64(),  # left, pixels of the oriented image, half-open
+    "y": pl.Float64(),  # top
+    "width": pl.Float64(),
+    "height": pl.Float64(),
+    "crowd": pl.Boolean(),
+    "difficult": pl.Boolean(),
+    "truncated": pl.Boolean(),
+    "score": pl.Float64(),  # null for ground truth
+    "kind": pl.String(),  # ground_truth or prediction
+    "source_id": pl.String(),
+    "attributes": pl.String(),  # JSON object of what the format holds beyond this, or null
+}
+
+
+class ShardReference(BaseModel):
+    """One shard a dataset needs: its digest (and so its key) and size in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class Manifest(BaseModel):
+    """What ``dataset.json`` holds; committed last, so a dataset without it does not exist."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    version: str = Field(pattern=r"^[0-9a-f]{64}$")
+    split: str | None = None
+    parent: str | None = None
+    classes: tuple[str, ...]
+    image_count: int
+    annotation_count: int
+    shards: tuple[ShardReference, ...] = ()
+    tables: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset in memory: tables as polars frames with the columns of ``IMAGES``, ``ANNOTATIONS`` and the ledger.
+
+    Attributes:
+        name: the name people gave it.
+        classes: class names; a class's index here is its id in training.
+        shards: the shards that hold its image bytes.
+        split: ``train``, ``val``, ``test`` or ``None`` for a whole dataset.
+        parent: version of the dataset this one was prepared from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: pl.DataFrame
+    annotations: pl.DataFrame
+    ledger: pl.DataFrame = field(default_factory=lambda: ledger_module.to_table([]))
+    shards: tuple[ShardReference, ...] = ()
+    split: str | None = None
+    parent: str | None = None
+
+    @property
+    def version(self) -> str:
+        """sha256 of the canonical content, 64 hex digits."""
+        return content_version(self.classes, self.images, self.annotations)
+
+    def ground_truth(self) -> pl.DataFrame:
+        """Annotations of kind ``ground_truth``."""
+        return self.annotations.filter(pl.col("kind") == "ground_truth")
+
+    def subset(self, image_ids: Sequence[int] | pl.Series, *, split: str | None = None) -> "Dataset":
+        """The same dataset with only these images, their annotations and the shards they need; pixels stay put."""
+        images = self.images.filter(pl.col("image_id").is_in(pl.Series(image_ids, dtype=pl.UInt32).implode()))
+        kept = images.get_column("image_id").implode()
+        needed = set(images.get_column("shard").drop_nulls())
+        return replace(
+            self,
+            images=images,
+            annotations=self.annotations.filter(pl.col("image_id").is_in(kept)),
+            shards=tuple(shard for shard in self.shards if shard.sha256 in needed),
+            split=split or self.split,
+        )
+
+    def save(self, directory: Path) -> Manifest:
+        """Write the four files into ``directory``, tables first, the manifest last, each atomically."""
+        directory.mkdir(parents=True, exist_ok=True)
+        frames = dict(zip(TABLES, (self.images, self.annotations, self.ledger), strict=True))
+        digests = {}
+        for table, frame in frames.items():
+            path = directory / f"{table}.parquet"
+            with write_atomically(path) as temporary:
+                frame.write_parquet(temporary, compression="zstd")
+            digests[table] = hashlib.sha256(path.read_bytes()).hexdigest()
+        manifest = Manifest(
+            name=self.name,
+            version=self.version,
+            split=self.split,
+            parent=self.parent,
+            classes=self.classes,
+            image_count=self.images.height,
+            annotation_count=self.annotations.height,
+            shards=self.shards,
+            tables=digests,
+        )
+        with write_atomically(directory / MANIFEST) as temporary:
+            temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return manifest
+
+    @classmethod
+    def load(cls, directory: Path) -> "Dataset":
+        """Read a dataset from its directory.
+
+        Raises:
+            FormatError: there is no manifest, or it is not one of ours.
+            CorruptionError: a table's bytes do not have the digest the manifest gives.
+        """
+        manifest = load_manifest(directory)
+        frames = {}
+        for table in TABLES:
+            path = directory / f"{table}.parquet"
+            if not path.is_file():
+                raise CorruptionError(f"{str(path)!r} is missing: copy the dataset folder again as a whole.")
+            if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.tables.get(table):
+                raise CorruptionError(f"{str(path)!r} is not the table its manifest describes: copy the folder again.")
+            frames[table] = pl.read_parquet(path)
+        return cls(
+            name=manifest.name,
+            classes=manifest.classes,
+            shards=manifest.shards,
+            split=manifest.split,
+            parent=manifest.parent,
+            **frames,
+        )
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """The manifest of the dataset in ``directory``.
+
+    Raises:
+        FormatError: it is missing, unreadable or of a newer schema.
+    """
+    path = directory / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise FormatError(f"{str(directory)!r} holds no dataset ({MANIFEST} is missing).") from error
+    except ValidationError as error:
+        raise FormatError(f"{str(path)!r} is not a dataset manifest: {error.errors()[0]['msg']}.") from error
+    if manifest.schema_version > SCHEMA_VERSION:
+        raise FormatError(
+            f"{str(path)!r} has schema {manifest.schema_version}, this release reads up to {SCHEMA_VERSION}: upgrade."
+        )
+    return manifest
+
+
+def content_version(classes: Sequence[str], images: pl.DataFrame, annotations: pl.DataFrame) -> str:
+    """sha256 over the canonical content: schema, classes, and per image its digest, size, split and annotations.
+
+    Names, ids, row order and where bytes lie do not count; coordinates count to a ten-thousandth of a pixel.
+    """
+    records = _annotation_records(classes, annotations)
+    lines = []
+    columns = ("image_id", "sha256", "width", "height", "split", "name")
+    for image_id, digest, width, height, split, name in images.select(columns).iter_rows():
+        # A missing file has no digest, so only there its name stands in for the content.
+        identity = digest or f"missing:{name}"
+        head = f"{identity}\x1f{width}\x1f{height}\x1f{split or ''}\x1e".encode()
+        lines.append(head + b"".join(sorted(records.get(image_id, ()))))
+    total = hashlib.sha256(json.dumps([SCHEMA_VERSION, list(classes)], ensure_ascii=True).encode())
+    for line in sorted(lines):
+        total.update(hashlib.sha256(line).digest())
+    return total.hexdigest()
+
+
+def _annotation_records(classes: Sequence[str], annotations: pl.DataFrame) -> dict[int, list[bytes]]:
+    index = {name: position for position, name in enumerate(classes)}
+    records: dict[int, list[bytes]] = {}
+    columns = ["image_id", "category", "x", "y", "width", "height"]
+    columns += ["crowd", "difficult", "truncated", "score", "kind", "attributes"]
+    for row in annotations.select(columns).iter_rows():
+        image_id, category, *box, crowd, difficult, truncated, score, kind, attributes = row
+        packed = struct.pack(
+            ">i5d3?",
+            index.get(category, -1),
+            *(_canonical(value) for value in (*box, score)),
+            bool(crowd),
+            bool(difficult),
+            bool(truncated),
+        )
+        text = f"{kind}\x1f{attributes or ''}\x1e".encode()
+        records.setdefault(image_id, []).append(packed + text)
+    return records
+
+
+def _canonical(value: float | None) -> float:
+    if value is None:
+        return -1.0
+    if not math.isfinite(value):
+        return math.copysign(math.inf, value) if math.isinf(value) else -2.0
+    return round(value, 4) + 0.0  # + 0.0 turns -0.0 into 0.0

@@ -1,0 +1,81 @@
+"""Every error this project raises on purpose.
+
+    PipelineError
+    ├── ConfigError            a parameter or an option is wrong                (exit 2)
+    ├── InputError             what the user gave cannot be used                (exit 2)
+    │   ├── SourceError        a data source is missing, empty or unreachable
+    │   ├── FormatError        an annotation file breaks its format
+    │   └── UnsafeInputError   an archive, image or file tries to do harm
+    ├── DataQualityError       too much of the data had to be rejected          (exit 1)
+    ├── StoreError             the object store failed                          (exit 1)
+    │   ├── NotFoundError      a key, version or alias is not in the store
+    │   ├── ConflictError      somebody else changed it first
+    │   └── CorruptionError    bytes do not have the digest they should have
+    ├── TrainingError          the training cannot start or go on               (exit 1)
+    ├── ArchiveError           a packed model is broken or not what it claims   (exit 1)
+    └── ProofError             the packed model differs from the trained one    (exit 1)
+
+A message is one sentence for the person who reads it at night: what is wrong, where, with the value, and what to do.
+"""
+
+
+class PipelineError(Exception):
+    """Root of the tree; ``exit_code`` is what a command exits with."""
+
+    exit_code = 1
+
+
+class ConfigError(PipelineError):
+    """A parameter or an option is wrong."""
+
+    exit_code = 2
+
+
+class InputError(PipelineError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class SourceError(InputError):
+    """A data source is missing, empty or unreachable."""
+
+
+class FormatError(InputError):
+    """An annotation file breaks its format."""
+
+
+class UnsafeInputError(InputError):
+    """An archive, image or file tries to do harm."""
+
+
+class DataQualityError(PipelineError):
+    """Too much of the data had to be rejected."""
+
+
+class StoreError(PipelineError):
+    """The object store failed."""
+
+
+class NotFoundError(StoreError):
+    """A key, version or alias is not in the store."""
+
+
+class ConflictError(StoreError):
+    """Somebody else changed it first."""
+
+
+class CorruptionError(StoreError):
+    """Bytes do not have the digest they should have."""
+
+
+class TrainingError(PipelineError):
+    """The training cannot start or go on."""
+
+
+class ArchiveError(PipelineError):
+    """A packed model is broken or not what it claims to be."""
+
+
+class ProofError(PipelineError):
+    """The packed model differs from the trained one."""

@@ -1,0 +1,71 @@
+"""What every annotation reader gives back: classes, images and boxes as found, before any image is opened."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from components.shared.ledger import Entry
+
+PARSED_IMAGES: dict[str, pl.DataType] = {
+    "image_id": pl.UInt32(),  # position in this table; what annotations refer to
+    "name": pl.String(),  # posix path below the source root, NFC, unique
+    "path": pl.String(),  # absolute path on disk; null when no such file was found
+    "declared_width": pl.UInt32(),  # as the annotation file says; null when it says nothing
+    "declared_height": pl.UInt32(),
+    "split": pl.String(),  # train, val or test when the source says so, else null
+    "source_id": pl.String(),  # the source's own id of the image, or null
+}
+PARSED_ANNOTATIONS: dict[str, pl.DataType] = {
+    "image_id": pl.UInt32(),
+    "category": pl.String(),  # null when the source's category does not exist (then see attributes)
+    "x": pl.Float64(),  # left; pixels, or a share of the image's width when relative
+    "y": pl.Float64(),
+    "width": pl.Float64(),
+    "height": pl.Float64(),
+    "relative": pl.Boolean(),  # True: coordinates are shares of the image (YOLO)
+    "crowd": pl.Boolean(),
+    "difficult": pl.Boolean(),
+    "truncated": pl.Boolean(),
+    "score": pl.Float64(),  # null for ground truth
+    "kind": pl.String(),  # ground_truth or prediction
+    "source_id": pl.String(),  # annotation id, or file:line, for messages
+    "attributes": pl.String(),  # JSON object of what else the format holds, or null
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a reader found in a source.
+
+    Attributes:
+        classes: class names in the source's order (YOLO index, COCO id, else alphabetical).
+        images: columns of ``PARSED_IMAGES``.
+        annotations: columns of ``PARSED_ANNOTATIONS``; boxes are left, top, width, height, half-open,
+            top-left origin. Values are as the source gives them: nothing is clipped, dropped or repaired here.
+        ledger: records that cannot be expressed as a row at all (malformed line, second image with one id, ...).
+    """
+
+    classes: tuple[str, ...]
+    images: pl.DataFrame
+    annotations: pl.DataFrame
+    ledger: tuple[Entry, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Format:
+    """One annotation format: how to recognise it, read it and say what it looks like.
+
+    Attributes:
+        name: what the ``format`` parameter calls it.
+        describe: one line that tells a person what such a folder holds.
+        detect: True when the folder looks like this format; must be quick and must not raise.
+        read: folder -> ``Parsed``; raises ``FormatError`` that names the file and the problem.
+        write: ``(dataset, folder, read_image)`` writes the dataset in this format, or ``None`` when it cannot.
+    """
+
+    name: str
+    describe: str
+    detect: Callable[[Path], bool]
+    read: Callable[[Path], Parsed]
