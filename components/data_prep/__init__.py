@@ -1,0 +1,1 @@
+"""Step 2: check, repair and split a dataset."""

@@ -1,0 +1,1 @@
+"""Step 5: measure the packed model on the test split."""

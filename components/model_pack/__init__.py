@@ -1,0 +1,1 @@
+"""Step 4: pack a trained model into a bento."""

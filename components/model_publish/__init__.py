@@ -1,0 +1,1 @@
+"""Step 7: register the archive and move the champion."""

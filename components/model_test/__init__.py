@@ -1,0 +1,1 @@
+"""Step 6: prove that the packed model is the trained one."""

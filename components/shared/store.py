@@ -19,7 +19,7 @@ class StoredObject:
 
 
 class Store(Protocol):
-    """What a backend can do. Every method raises ``StoreError`` (or a subclass) with a sentence, never a client's own error."""
+    """What a backend can do. A method raises ``StoreError`` with a sentence, never a client's own error."""
 
     uri: str
 
@@ -51,7 +51,7 @@ class Store(Protocol):
         """Whether the key holds an object."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Objects whose key starts with ``prefix`` (which is not a key itself unless it ends with ``/``), sorted by key."""
+        """Objects whose key starts with ``prefix``, sorted by key."""
 
     def delete(self, key: str) -> None:
         """Remove the object; fine when it is not there."""

@@ -1,0 +1,1 @@
+"""Training libraries behind one small interface."""

@@ -1,0 +1,1 @@
+"""Models that turn images into boxes, and how boxes are matched."""

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
+from components.shared.dataset import Dataset
 from components.shared.ledger import Entry
+
+ReadImage = Callable[[int], bytes]  # image_id of a dataset -> the encoded image's bytes
 
 PARSED_IMAGES: dict[str, pl.DataType] = {
     "image_id": pl.UInt32(),  # position in this table; what annotations refer to
@@ -62,10 +65,11 @@ class Format:
         describe: one line that tells a person what such a folder holds.
         detect: True when the folder looks like this format; must be quick and must not raise.
         read: folder -> ``Parsed``; raises ``FormatError`` that names the file and the problem.
-        write: ``(dataset, folder, read_image)`` writes the dataset in this format, or ``None`` when it cannot.
+        write: ``(dataset, folder, read_image)`` writes the dataset, images included, in this format.
     """
 
     name: str
     describe: str
     detect: Callable[[Path], bool]
     read: Callable[[Path], Parsed]
+    write: Callable[[Dataset, Path, ReadImage], None]

@@ -1,0 +1,1 @@
+"""Self-contained HTML reports: one template, small chart functions."""
