@@ -1,0 +1,76 @@
+"""What surrounds the work of every step: logging, progress, and one sentence when it fails."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from components.shared.errors import PipelineError
+from components.shared.progress import Notify, Reporter
+from components.shared.store import Store, open_store
+
+RUN_ID = "PIPELINE_RUN_ID"  # which run this step belongs to; in a cluster from the pod's label
+LOG_DIRECTORY = "PIPELINE_LOG_DIR"  # where a local run wants each step's output
+DEBUG = "PIPELINE_DEBUG"  # set: tracebacks of expected errors too
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
+
+
+def run_step(
+    step: str,
+    store: str,
+    work: Callable[Concatenate[Notify, Arguments], Result],
+    *arguments: Arguments.args,
+    **named: Arguments.kwargs,
+) -> Result:
+    """Call ``work(notify, ...)`` as the body of a step and return what it returns.
+
+    A ``PipelineError`` ends the process with its exit code and its sentence as the last line; anything else is a
+    defect and ends it with a traceback and exit code 1.
+    """
+    _start_logging(step)
+    reporter = Reporter(_progress_store(store), os.environ.get(RUN_ID, "unnamed"), step)
+    reporter.start()
+    try:
+        result = work(reporter.notify, *arguments, **named)
+    except PipelineError as error:
+        reporter.finish(str(error))
+        level = logging.INFO if os.environ.get(DEBUG) else logging.DEBUG
+        logger.log(level, "%s", traceback.format_exc())
+        logger.error("%s", error)  # noqa: TRY400 - the sentence, not the traceback
+        sys.stdout.flush()
+        sys.exit(error.exit_code)
+    except Exception as error:
+        reporter.finish(f"Unexpected {type(error).__name__}: {error}")
+        logger.exception("This is a defect of %s; please report it.", step)
+        sys.exit(1)
+    reporter.finish()
+    return result
+
+
+def _progress_store(uri: str) -> Store | None:
+    try:
+        return open_store(uri)
+    except PipelineError:
+        return None  # the step itself says what is wrong with the store
+
+
+def _start_logging(step: str) -> None:
+    directory = os.environ.get(LOG_DIRECTORY)
+    if directory:
+        path = Path(directory) / f"{step}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr, force=True
+    )

@@ -1,0 +1,217 @@
+"""The one definition of every pipeline parameter: name, type, default, bounds and help text."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from components.shared.errors import ConfigError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+NAME_PATTERN = r"^([a-z0-9][a-z0-9._-]{0,62})?$"
+
+
+class TrainingConfig(BaseModel):
+    """Parameters of the training pipeline, in the order in which people meet them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(
+        "sample://workbench",
+        min_length=1,
+        description="Where the annotated images are: a folder, a .zip or .tar(.gz), or sample://workbench.",
+    )
+    format: Literal["auto", "coco", "yolo", "voc"] = Field(
+        "auto", description="Annotation format of the source; auto looks at the files."
+    )
+    name: str = Field(
+        "",
+        pattern=NAME_PATTERN,
+        description="Name of the dataset and of the model in the store; empty: after the last part of the source.",
+    )
+    store: str = Field(
+        "file://runs/store",
+        min_length=1,
+        description="Where datasets and models are kept: file:///folder or s3://bucket/prefix.",
+    )
+    sample_images: int = Field(240, ge=20, le=100_000, description="Number of images of the built-in sample.")
+    sample_edge: int = Field(320, ge=96, le=4096, description="Image edge of the built-in sample, in pixels.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the sample, the split and the training.")
+
+    target_classes: list[str] = Field(
+        default_factory=list, description="Classes to train on, as a JSON list; empty: all of them."
+    )
+    class_aliases: dict[str, str] = Field(
+        default_factory=dict, description='Names that mean another class, as a JSON object: {"lorry": "truck"}.'
+    )
+    min_box_size: float = Field(
+        2.0, ge=0, le=1000, description="Reject boxes whose shorter side is below this, in pixels."
+    )
+    max_rejected_share: float = Field(
+        0.2, ge=0, le=1, description="Fail when more than this share of images or boxes had to be rejected."
+    )
+    split: Literal["auto", "source", "random"] = Field(
+        "auto", description="Use the source's own split (source), a seeded one (random), or the first where it exists."
+    )
+    train_share: Share = Field(0.7, description="Share of the images to train on.")
+    val_share: Share = Field(0.15, description="Share of the images to validate on while training.")
+    test_share: Share = Field(0.15, description="Share of the images held out for the evaluation.")
+
+    model: str = Field(
+        "yolo11n.yaml",
+        min_length=4,
+        pattern=r"\.(yaml|yml|pt)$",
+        description="A model YAML trains from scratch (yolo11n.yaml); weights transfer what they learned (yolo11n.pt).",
+    )
+    epochs: int = Field(25, ge=1, le=10_000, description="Passes over the training images.")
+    batch: int = Field(16, ge=1, le=4096, description="Images an optimiser step.")
+    imgsz: int = Field(160, ge=32, le=4096, description="Longest edge the images are scaled to, in pixels.")
+    lr0: float = Field(0.002, gt=0, le=1, description="Initial learning rate.")
+    optimizer: Literal["auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp", "MuSGD"] = Field(
+        "AdamW", description="Optimiser; auto lets the library choose it and the learning rate."
+    )
+    warmup_epochs: float = Field(1.0, ge=0, le=100, description="Epochs over which the learning rate rises.")
+    close_mosaic: int = Field(5, ge=0, le=10_000, description="Switch mosaic augmentation off for the last epochs.")
+    patience: int = Field(
+        100, ge=0, le=10_000, description="Stop after this many epochs without a better mAP; 0: never."
+    )
+    freeze: int = Field(0, ge=0, le=100, description="Freeze this many of the first layers.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|\d+(,\d+)*)$",
+        description="auto (a GPU when there is one), cpu, or GPU numbers: 0 or 0,1.",
+    )
+
+    min_map50: float = Field(
+        0.5, ge=0, le=1, description="Quality gate: the test split's mAP50 a model needs to become the champion."
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = self.train_share + self.val_share + self.test_share
+        if abs(total - 1) > 1e-6:  # noqa: PLR2004 - rounding of decimal shares
+            raise ValueError(f"train_share, val_share and test_share must sum to 1, they sum to {total:g}")
+        return self
+
+
+def resolve(
+    config_file: Path | None, settings: Iterable[str], overrides: Mapping[str, object]
+) -> tuple[TrainingConfig, set[str]]:
+    """Parameters from defaults, then a YAML file, then ``name=value`` settings, then explicit overrides.
+
+    Returns:
+        The checked parameters and the names that somebody set.
+
+    Raises:
+        ConfigError: a name is unknown (the near one is suggested) or a value is out of bounds.
+    """
+    values: dict[str, object] = {}
+    if config_file is not None:
+        values |= read_config(config_file)
+    for setting in settings:
+        name, value = parse_setting(setting)
+        values[name] = value
+    values |= overrides
+    return check(values), set(values)
+
+
+def check(values: Mapping[str, object]) -> TrainingConfig:
+    """The parameters with these values set.
+
+    Raises:
+        ConfigError: names each wrong parameter with its value and bound.
+    """
+    for name in values:
+        if name not in TrainingConfig.model_fields:
+            raise ConfigError(_unknown(name))
+    try:
+        return TrainingConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_sentence(problem) for problem in error.errors()) + ".") from error
+
+
+def read_config(path: Path) -> dict[str, object]:
+    """Parameters of a YAML file: one mapping of names to values.
+
+    Raises:
+        ConfigError: the file is missing or no such mapping.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The configuration {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
+        raise ConfigError(f"The configuration {str(path)!r} must be a mapping of parameter names to values.")
+    return loaded
+
+
+def parse_setting(setting: str) -> tuple[str, object]:
+    """``name=value`` as a name and a value of the parameter's type; lists and mappings are written as JSON or YAML."""
+    name, separator, text = setting.partition("=")
+    name = name.strip()
+    if not separator:
+        raise ConfigError(f"--set needs name=value, got {setting!r}.")
+    if name not in TrainingConfig.model_fields:
+        raise ConfigError(_unknown(name))
+    kind = parameter_type(name)
+    if kind is list and not text.strip().startswith("["):
+        return name, [part.strip() for part in text.split(",") if part.strip()]
+    if kind in (list, dict):
+        try:
+            return name, yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{name}={text!r} is neither JSON nor YAML.") from error
+    return name, text
+
+
+def parameter_type(name: str) -> type:
+    """The Python type KFP sees for a parameter: ``str``, ``int``, ``float``, ``list`` or ``dict``."""
+    annotation: Any = TrainingConfig.model_fields[name].annotation
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return type(get_args(annotation)[0])
+    kind: type = origin or annotation
+    return kind
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """Name, default and help text of each parameter, bounds included, in order."""
+    rows = []
+    for name, field in TrainingConfig.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        limits = _limits(name)
+        rows.append((name, str(default), f"{field.description}{f' [{limits}]' if limits else ''}"))
+    return rows
+
+
+def _limits(name: str) -> str:
+    field = TrainingConfig.model_fields[name]
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(get_args(field.annotation))
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    found = {sign: getattr(rule, sign) for rule in field.metadata for sign in signs if hasattr(rule, sign)}
+    return ", ".join(f"{signs[sign]} {bound}" for sign, bound in found.items())
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, TrainingConfig.model_fields, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else " See --help for the names."
+    return f"There is no parameter {name!r}.{hint}"
+
+
+def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    if not problem["loc"]:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    name = str(problem["loc"][0])
+    place = ".".join(str(part) for part in problem["loc"])
+    limits = _limits(name)
+    bound = f" (allowed: {limits})" if limits else ""
+    text = str(problem["msg"])
+    return f"{place}={problem['input']!r}: {text[0].lower()}{text[1:]}{bound}"
