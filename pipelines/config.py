@@ -1,7 +1,7 @@
 """The one definition of every pipeline parameter: name, type, default, bounds and help text."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -179,6 +179,13 @@ def parameter_type(name: str) -> type:
         return type(get_args(annotation)[0])
     kind: type = origin or annotation
     return kind
+
+
+def documented(pipeline: Callable[..., None]) -> Callable[..., None]:
+    """Append every parameter's help text to a pipeline's docstring, where KFP's UI takes it from."""
+    rows = [f"    {name}: {text}" for name, _, text in describe()]
+    pipeline.__doc__ = f"{(pipeline.__doc__ or '').strip()}\n\nArgs:\n" + "\n".join(rows) + "\n"
+    return pipeline
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -6,17 +6,16 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar
 
 from components.shared.errors import PipelineError
-from components.shared.progress import Notify, Reporter
+from components.shared.progress import Reporter
 from components.shared.store import Store, open_store
 
 RUN_ID = "PIPELINE_RUN_ID"  # which run this step belongs to; in a cluster from the pod's label
 LOG_DIRECTORY = "PIPELINE_LOG_DIR"  # where a local run wants each step's output
 DEBUG = "PIPELINE_DEBUG"  # set: tracebacks of expected errors too
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
@@ -24,11 +23,11 @@ logger = logging.getLogger(__name__)
 def run_step(
     step: str,
     store: str,
-    work: Callable[Concatenate[Notify, Arguments], Result],
-    *arguments: Arguments.args,
-    **named: Arguments.kwargs,
+    work: Callable[..., Result],
+    *arguments: object,
+    **named: object,
 ) -> Result:
-    """Call ``work(notify, ...)`` as the body of a step and return what it returns.
+    """Call ``work(*arguments, notify=..., **named)`` as the body of a step and return what it returns.
 
     A ``PipelineError`` ends the process with its exit code and its sentence as the last line; anything else is a
     defect and ends it with a traceback and exit code 1.
@@ -37,7 +36,7 @@ def run_step(
     reporter = Reporter(_progress_store(store), os.environ.get(RUN_ID, "unnamed"), step)
     reporter.start()
     try:
-        result = work(reporter.notify, *arguments, **named)
+        result = work(*arguments, notify=reporter.notify, **named)
     except PipelineError as error:
         reporter.finish(str(error))
         level = logging.INFO if os.environ.get(DEBUG) else logging.DEBUG

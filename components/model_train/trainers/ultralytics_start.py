@@ -1,0 +1,77 @@
+"""What an ultralytics training starts from: a model YAML, a weights file, or official weights by name."""
+
+import difflib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from components.shared.errors import ConfigError, TrainingError
+
+logger = logging.getLogger(__name__)
+
+
+def start_model(name: str, classes: tuple[str, ...]) -> Any:  # noqa: ANN401 - ultralytics ships no types
+    """A ``YOLO`` ready to train.
+
+    Args:
+        name: ``yolo11n.yaml`` (from scratch), a path to weights, or official weights such as ``yolo11n.pt``.
+        classes: the classes to learn, for messages.
+
+    Raises:
+        ConfigError: there is no such model, or it is not a detector.
+        TrainingError: official weights cannot be downloaded.
+    """
+    from ultralytics import YOLO  # noqa: PLC0415 - heavy, and only after the environment is set
+
+    path = _model_yaml(name) if name.endswith((".yaml", ".yml")) else _weights(name)
+    try:
+        model = YOLO(str(path))
+    except Exception as error:  # the library and torch raise anything from KeyError to UnpicklingError here
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"model={name!r} cannot be loaded as a detection model: {reason}.") from error
+    if model.task != "detect":
+        raise ConfigError(f"model={name!r} is made for the task {model.task!r}; this pipeline trains detectors.")
+    logger.info("start from %s to learn %d classes", name, len(classes))
+    return model
+
+
+def _model_yaml(name: str) -> Path:
+    from ultralytics.nn.tasks import yaml_model_load  # noqa: PLC0415 - heavy
+    from ultralytics.utils import ROOT  # noqa: PLC0415 - heavy
+
+    path = Path(name)
+    if path.is_file():
+        return path
+    try:
+        yaml_model_load(name)
+    except (FileNotFoundError, OSError) as error:
+        known = sorted(file.name for file in (ROOT / "cfg" / "models").rglob("*.yaml"))
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        raise ConfigError(f"There is no model {name!r}. Near it: {', '.join(near) or ', '.join(known[:5])}.") from error
+    return path
+
+
+def _weights(name: str) -> Path:
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset  # noqa: PLC0415 - heavy
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.name != name or name not in GITHUB_ASSETS_NAMES:
+        raise ConfigError(f"There are no weights at {name!r}, and no official weights have that name.")
+    cache = Path(os.environ.get("PIPELINE_CACHE", Path.home() / ".cache" / "detection-pipeline")) / "weights"
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / name
+    if target.is_file():
+        return target
+    logger.info("downloading %s", name)
+    try:
+        attempt_download_asset(str(target))
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(
+            f"The official weights {name!r} cannot be downloaded ({' '.join(str(error).split())[:160]}): "
+            f"put the file at {str(target)!r}, give a path to weights, or train from scratch with "
+            f"model={Path(name).stem + '.yaml'!r}."
+        ) from error
+    return target
