@@ -18,7 +18,7 @@ DEFAULT = TrainingConfig()
 
 @dsl.pipeline(name=NAME, display_name="Train a detector")
 @documented
-def training(
+def training(  # noqa: PLR0913, PLR0917 - one argument a parameter, as KFP reads them
     source: str = DEFAULT.source,
     format: str = DEFAULT.format,  # noqa: A002 - the parameter's name
     name: str = DEFAULT.name,
@@ -26,8 +26,8 @@ def training(
     sample_images: int = DEFAULT.sample_images,
     sample_edge: int = DEFAULT.sample_edge,
     seed: int = DEFAULT.seed,
-    target_classes: list = DEFAULT.target_classes,
-    class_aliases: dict = DEFAULT.class_aliases,
+    target_classes: list[str] = DEFAULT.target_classes,
+    class_aliases: dict[str, str] = DEFAULT.class_aliases,
     min_box_size: float = DEFAULT.min_box_size,
     max_rejected_share: float = DEFAULT.max_rejected_share,
     split: str = DEFAULT.split,

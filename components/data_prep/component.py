@@ -12,8 +12,8 @@ def data_prep(
     test: Output[Dataset],
     summary: Output[Metrics],
     report: Output[HTML],
-    target_classes: list = [],  # noqa: B006 - kfp reads the default, nobody changes it
-    class_aliases: dict = {},  # noqa: B006 - same
+    target_classes: list[str] = [],  # noqa: B006 - kfp reads the default, nobody changes it
+    class_aliases: dict[str, str] = {},  # noqa: B006 - same
     min_box_size: float = 2.0,
     max_rejected_share: float = 0.2,
     split: str = "auto",

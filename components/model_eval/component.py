@@ -18,7 +18,7 @@ def model_eval(
     report: Output[HTML],
     min_map50: float = 0.5,
     device: str = "auto",
-) -> NamedTuple("Outputs", [("passed", bool), ("map50", float), ("map50_95", float)]):
+) -> NamedTuple("Outputs", [("passed", bool), ("map50", float), ("map50_95", float)]):  # type: ignore[valid-type] # kfp reads it so
     """Measure the packed model on the test split.
 
     Args:

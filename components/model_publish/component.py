@@ -14,7 +14,7 @@ def model_publish(
     proof: Input[Metrics],
     passed: bool,  # noqa: FBT001 - kfp passes it by name
     store: str,
-) -> NamedTuple("Outputs", [("version", str), ("champion", bool)]):
+) -> NamedTuple("Outputs", [("version", str), ("champion", bool)]):  # type: ignore[valid-type] # kfp reads it so
     """Register the archive in the store and, when the gate passed, make it the champion.
 
     Args:

@@ -24,39 +24,43 @@ SCHEMA_VERSION = 1
 MANIFEST = "dataset.json"
 TABLES = ("images", "annotations", "ledger")
 
-IMAGES: dict[str, pl.DataType] = {
-    "image_id": pl.UInt32(),  # unique in the dataset, kept by its subsets
-    "name": pl.String(),  # posix path below the source's image root, NFC
-    "sha256": pl.String(),  # of the encoded file; null when the file is missing
-    "width": pl.UInt32(),  # after EXIF orientation; 0 when it cannot be decoded
-    "height": pl.UInt32(),
-    "declared_width": pl.UInt32(),  # what the annotation file says; null when it says nothing
-    "declared_height": pl.UInt32(),
-    "format": pl.String(),  # jpeg, png, ...; null when it cannot be decoded
-    "orientation": pl.UInt8(),  # EXIF orientation 1-8 of the encoded file
-    "bytes": pl.UInt64(),
-    "shard": pl.String(),  # sha256 of the tar that holds it; null when the file is missing
-    "offset": pl.UInt64(),  # of the first byte of the file in the shard
-    "split": pl.String(),  # train, val or test; null when the source gives none
-    "problem": pl.String(),  # why it cannot be decoded; null when it can
-    "source_id": pl.String(),  # its id in the source, for messages
-}
-ANNOTATIONS: dict[str, pl.DataType] = {
-    "annotation_id": pl.UInt32(),  # unique in the dataset, kept by its subsets
-    "image_id": pl.UInt32(),
-    "category": pl.String(),  # class name; null when the source names none that exists
-    "x": pl.Float64(),  # left, pixels of the oriented image, half-open
-    "y": pl.Float64(),  # top
-    "width": pl.Float64(),
-    "height": pl.Float64(),
-    "crowd": pl.Boolean(),
-    "difficult": pl.Boolean(),
-    "truncated": pl.Boolean(),
-    "score": pl.Float64(),  # null for ground truth
-    "kind": pl.String(),  # ground_truth or prediction
-    "source_id": pl.String(),
-    "attributes": pl.String(),  # JSON object of what the format holds beyond this, or null
-}
+IMAGES = pl.Schema(
+    {
+        "image_id": pl.UInt32(),  # unique in the dataset, kept by its subsets
+        "name": pl.String(),  # posix path below the source's image root, NFC
+        "sha256": pl.String(),  # of the encoded file; null when the file is missing
+        "width": pl.UInt32(),  # after EXIF orientation; 0 when it cannot be decoded
+        "height": pl.UInt32(),
+        "declared_width": pl.UInt32(),  # what the annotation file says; null when it says nothing
+        "declared_height": pl.UInt32(),
+        "format": pl.String(),  # jpeg, png, ...; null when it cannot be decoded
+        "orientation": pl.UInt8(),  # EXIF orientation 1-8 of the encoded file
+        "bytes": pl.UInt64(),
+        "shard": pl.String(),  # sha256 of the tar that holds it; null when the file is missing
+        "offset": pl.UInt64(),  # of the first byte of the file in the shard
+        "split": pl.String(),  # train, val or test; null when the source gives none
+        "problem": pl.String(),  # why it cannot be decoded; null when it can
+        "source_id": pl.String(),  # its id in the source, for messages
+    }
+)
+ANNOTATIONS = pl.Schema(
+    {
+        "annotation_id": pl.UInt32(),  # unique in the dataset, kept by its subsets
+        "image_id": pl.UInt32(),
+        "category": pl.String(),  # class name; null when the source names none that exists
+        "x": pl.Float64(),  # left, pixels of the oriented image, half-open
+        "y": pl.Float64(),  # top
+        "width": pl.Float64(),
+        "height": pl.Float64(),
+        "crowd": pl.Boolean(),
+        "difficult": pl.Boolean(),
+        "truncated": pl.Boolean(),
+        "score": pl.Float64(),  # null for ground truth
+        "kind": pl.String(),  # ground_truth or prediction
+        "source_id": pl.String(),
+        "attributes": pl.String(),  # JSON object of what the format holds beyond this, or null
+    }
+)
 
 
 class ShardReference(BaseModel):

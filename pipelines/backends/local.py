@@ -1,0 +1,239 @@
+"""Run the pipeline on this machine: kfp.local in a child process, watched from here."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from components.shared.progress import StepProgress, read_progress
+from components.shared.step import LOG_DIRECTORY, RUN_ID
+from components.shared.store import Store, open_store
+from pipelines.backends.local_worker import ARGUMENTS, EVENTS, SPEC
+from pipelines.code import step_digest
+from pipelines.compile import compile_training, write_spec
+from pipelines.config import TrainingConfig
+from pipelines.display import Display
+from pipelines.record import RunRecord, StepRecord
+from pipelines.run_pages import copy_reports, write_run_index
+from pipelines.training import NAME, STEPS
+
+POLL = 0.2  # seconds between two looks at the run
+GRACE = 10.0  # seconds a run has to end after it was told to
+TAIL = 2000  # characters of kfp's own log that may hold the reason of a failure
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """How to run: the folder that holds runs, store and cache, and whether earlier results may be reused."""
+
+    runs: Path
+    reuse: bool = True
+
+
+class Stopped(BaseException):
+    """A person or the system asked this command to stop."""
+
+
+def run_local(config: TrainingConfig, options: LocalOptions, display: Display) -> tuple[RunRecord, Path]:
+    """Run the whole pipeline and wait for it.
+
+    Returns:
+        The run's record, whose state tells how it ended, and its folder.
+    """
+    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    directory = (options.runs / run_id).resolve()
+    (directory / "logs").mkdir(parents=True)
+    record = RunRecord(
+        run_id=run_id,
+        pipeline=NAME,
+        parameters=config.model_dump(),
+        started=time.time(),
+        process=os.getpid(),
+        steps=[StepRecord(name=step, log=str(directory / "logs" / f"{step}.log")) for step in STEPS],
+    )
+    record.save(directory)
+    _write_inputs(config, directory)
+    watch = _Watch(record, directory, open_store(config.store), display)
+    with _stop_on_signals():
+        child = _start(directory, options)
+        try:
+            watch.follow(child)
+        except (KeyboardInterrupt, Stopped):
+            _end(child)
+            watch.read_events()
+            watch.stopped()
+        finally:
+            _end(child)
+    watch.close(child.returncode)
+    return record, directory
+
+
+def _write_inputs(config: TrainingConfig, directory: Path) -> None:
+    images = {step: f"local-python/{step}@sha256:{step_digest(step)}" for step in STEPS}
+    write_spec(compile_training(images), directory / SPEC)
+    (directory / ARGUMENTS).write_text(config.model_dump_json(), encoding="utf-8")
+    (directory / EVENTS).touch()
+
+
+def _start(directory: Path, options: LocalOptions) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        RUN_ID: directory.name,
+        LOG_DIRECTORY: str(directory / "logs"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep),
+        "PYTHONUNBUFFERED": "1",
+    }
+    command = [sys.executable, "-m", "pipelines.backends.local_worker", str(directory), str(options.runs / "cache")]
+    with (directory / "logs" / "kfp.log").open("wb") as log:
+        return subprocess.Popen(
+            [*command, "reuse" if options.reuse else "fresh"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # so that one signal reaches every process of the run, and no other
+        )
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End every process of the run: asked first, then killed."""
+    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+        try:
+            os.killpg(child.pid, number)
+            child.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            child.wait()
+            return
+
+
+class _stop_on_signals:  # noqa: N801 - used as a with statement
+    """Within the block a termination signal raises ``Stopped``, as Ctrl-C raises ``KeyboardInterrupt``."""
+
+    def __enter__(self) -> None:
+        self._former = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+    @staticmethod
+    def _stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+
+class _Watch:
+    """Turns the child's events and the steps' progress into the run's record and the display."""
+
+    def __init__(self, record: RunRecord, directory: Path, store: Store, display: Display) -> None:
+        self._record = record
+        self._directory = directory
+        self._store = store
+        self._display = display
+        self._position = 0
+        self._display.begin(record)
+
+    def follow(self, child: subprocess.Popen[bytes]) -> None:
+        """Watch until the child ends."""
+        while child.poll() is None:
+            self.read_events()
+            running = next((step for step in self._record.steps if step.state == "running"), None)
+            progress = self._progress(running) if running else None
+            self._display.update(self._record, progress)
+            time.sleep(POLL)
+        self.read_events()
+
+    def read_events(self) -> None:
+        """Take in what the child has told since the last look."""
+        for event in self._new_events():
+            step = self._record.step(str(event["step"]))
+            self._apply(step, event)
+            self._record.save(self._directory)
+            self._display.changed(self._record, step)
+
+    def _new_events(self) -> Iterator[dict[str, object]]:
+        with (self._directory / EVENTS).open(encoding="utf-8") as handle:
+            handle.seek(self._position)
+            lines = handle.read().split("\n")
+        for line in lines[:-1]:  # what follows the last newline is still being written
+            self._position += len(line.encode()) + 1
+            yield json.loads(line)
+
+    def _apply(self, step: StepRecord, event: dict[str, object]) -> None:
+        moment = float(str(event["time"]))
+        kind = event["event"]
+        if kind == "started":
+            step.state, step.started = "running", moment
+            return
+        step.finished = moment
+        step.cached = kind == "cached"
+        step.started = moment if step.cached else step.started
+        step.state = "failed" if kind == "failed" else "succeeded"
+        if step.state == "failed":
+            step.error = self._reason(step)
+        outputs = event.get("outputs")
+        for name, value in (outputs if isinstance(outputs, dict) else {}).items():
+            artifact = isinstance(value, dict) and set(value) == {"path", "metadata"}
+            step.outputs[name] = value["path"] if artifact else value
+            if artifact:
+                step.metadata[name] = value["metadata"]
+
+    def _progress(self, step: StepRecord) -> StepProgress | None:
+        return read_progress(self._store, self._record.run_id, step.name)
+
+    def _reason(self, step: StepRecord) -> str:
+        progress = self._progress(step)
+        if progress and progress.error:
+            return progress.error
+        log = (
+            self._directory / "logs" / ("kfp.log" if not Path(step.log or "").is_file() else Path(step.log or "").name)
+        )
+        step.log = str(log)
+        if progress and progress.state == "running":
+            return f"{step.name} was killed before it could say why; out of memory is the usual reason."
+        lines = log.read_text(encoding="utf-8", errors="replace")[-TAIL:].strip().splitlines()
+        return f"{step.name} could not start: {lines[-1] if lines else 'its log is empty'}"
+
+    def stopped(self) -> None:
+        """Mark the run as ended by a person."""
+        self._record.state = "terminated"
+        self._record.error = "The run was stopped before its end."
+        for step in self._record.steps:
+            if step.state == "running":
+                step.state, step.finished = "terminated", time.time()
+
+    def close(self, code: int) -> None:
+        """Settle the record, gather the reports and write the index page."""
+        record = self._record
+        if record.state == "running":
+            failed = next((step for step in record.steps if step.state in ("failed", "running")), None)
+            done = code == 0 and failed is None
+            record.state = "succeeded" if done else "failed"
+            if not done:
+                record.error = failed.error if failed and failed.error else self._own_failure()
+                if failed and failed.state == "running":
+                    failed.state, failed.finished, failed.error = "failed", time.time(), record.error
+        evaluation = record.step("model_eval")
+        metrics = evaluation.metadata.get("metrics", {})
+        record.metrics = {name: float(str(metrics[name])) for name in ("map50", "map50_95") if name in metrics}
+        if "passed" in evaluation.outputs:
+            record.passed = evaluation.outputs["passed"] in (True, 1.0, "true", "True")
+        record.finished = time.time()
+        copy_reports(record, self._directory)
+        write_run_index(record, self._directory)
+        record.save(self._directory)
+        self._display.end(record)
+
+    def _own_failure(self) -> str:
+        log = self._directory / "logs" / "kfp.log"
+        lines = log.read_text(encoding="utf-8", errors="replace")[-TAIL:].strip().splitlines()
+        return f"The local runner failed: {lines[-1] if lines else 'it said nothing'} (see {str(log)!r})"

@@ -1,0 +1,117 @@
+"""The child process that runs the compiled DAG with kfp.local and tells its parent what happens.
+
+kfp.local prints on stdout, patches ``print`` and the root logger and keeps global state; a process of its own keeps
+all that away from the command. Events go, a JSON object a line, to the run's ``events.jsonl``.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kfp import components as kfp_components
+from kfp import dsl, local
+from kfp.local import cache as kfp_cache
+from kfp.local import task_dispatcher
+from kfp.local.status import Status
+
+import components.artifacts  # noqa: F401 - registers the artifact classes with kfp.local
+from pipelines.backends.local_cache import ContentCache
+
+EVENTS = "events.jsonl"
+SPEC = "pipeline.yaml"
+ARGUMENTS = "arguments.json"
+
+
+class Events:
+    """Appends events to the run's event file, each line written at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def emit(self, kind: str, step: str, **facts: object) -> None:
+        """Tell that something happened to a step."""
+        event = {"event": kind, "step": step, "time": time.time(), **facts}
+        with self._path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(event) + "\n")
+
+
+def run(directory: Path, cache_root: Path, *, reuse: bool) -> int:
+    """Run the DAG of a run directory; 0 when every step succeeded, 1 otherwise."""
+    events = Events(directory / EVENTS)
+    arguments = json.loads((directory / ARGUMENTS).read_text(encoding="utf-8"))
+    _report_tasks(events)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"kfp\.")
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(directory / "artifacts"),
+        raise_on_error=True,
+        enable_caching=True,
+        cache_root=str(cache_root),
+    )
+    cache = ContentCache(
+        str(cache_root),
+        reuse=reuse,
+        on_hit=lambda component, outputs: events.emit("cached", step_of(component), outputs=plain(outputs)),
+    )
+    kfp_cache._cache_singleton, kfp_cache._cache_singleton_root = cache, cache.cache_root  # noqa: SLF001 - its only seam
+    pipeline = kfp_components.load_component_from_file(str(directory / SPEC))
+    try:
+        pipeline(**arguments)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def step_of(component: str) -> str:
+    """``comp-data-load`` is the component of the step ``data_load``."""
+    return component.removeprefix("comp-").replace("-", "_")
+
+
+def plain(outputs: dict[str, Any]) -> dict[str, object]:
+    """A task's outputs as JSON: an artifact as its path and metadata, a parameter as its value."""
+    return {
+        name: {"path": value.path, "metadata": value.metadata} if isinstance(value, dsl.Artifact) else value
+        for name, value in outputs.items()
+    }
+
+
+def _report_tasks(events: Events) -> None:
+    """Wrap kfp.local's one function that executes a task."""
+    execute: Callable[..., tuple[dict[str, Any], Status]] = task_dispatcher.run_single_task_implementation
+
+    def observed(**arguments: Any) -> tuple[dict[str, Any], Status]:  # noqa: ANN401 - kfp's own arguments
+        step = step_of(arguments["component_name"])
+        events.emit("started", step)
+        outputs, status = execute(**arguments)
+        if status == Status.SUCCESS:
+            events.emit("succeeded", step, outputs=plain(outputs))
+        else:
+            events.emit("failed", step)
+        return outputs, status
+
+    task_dispatcher.run_single_task_implementation = observed
+
+
+def _follow_parent() -> None:
+    """End this process group when the command that started it is gone, however it went."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.killpg(os.getpgrp(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    _follow_parent()
+    sys.exit(run(Path(sys.argv[1]), Path(sys.argv[2]), reuse=sys.argv[3] == "reuse"))

@@ -1,0 +1,136 @@
+"""``python -m pipelines.submit``: run the training pipeline."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from components.shared.errors import ConfigError, PipelineError
+from components.shared.sources import check_source, is_sample, local_path
+from components.shared.store import open_store
+from pipelines.backends.local import LocalOptions, run_local
+from pipelines.config import TrainingConfig, describe, resolve
+from pipelines.display import make_display, steps_table
+from pipelines.record import RunRecord
+
+SUCCESS, FAILED, BAD_INPUT, GATE_NOT_MET = 0, 1, 2, 3
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: 0 success, 1 a step failed, 2 bad input, 3 the gate was asked for and not met, 130 stopped."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        config, chosen = _configure(options)
+        record, directory = run_local(
+            config, LocalOptions(runs=options.runs.resolve(), reuse=not options.no_cache), make_display(console)
+        )
+    except PipelineError as error:
+        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        if options.json:
+            print(json.dumps(_refused(str(error))))
+        return error.exit_code
+    output = console if options.json else Console()
+    show(output, record, directory)
+    if options.json:
+        print(json.dumps(record.summary()))
+    return _exit_code(record, gate_asked=options.gate or "min_map50" in chosen)
+
+
+def show(console: Console, record: RunRecord, directory: Path) -> None:
+    """Print the table of steps and where everything is."""
+    console.print(steps_table(record, None))
+    console.print()
+
+    def line(label: str, text: object) -> None:
+        console.print(f"{label:<10}{text}", highlight=False, markup=False, soft_wrap=True)
+
+    line("run", f"{record.run_id}: {record.state} in {record.seconds or 0:.1f} s")
+    if record.metrics:
+        scores = ", ".join(f"{label} {record.metrics[name]:.3f}" for name, label in SCORES if name in record.metrics)
+        gate = f"min_map50 {record.parameters['min_map50']:g}"
+        verdict = "passed" if record.passed else "not met, the champion stays"
+        line("test split", f"{scores} (gate {gate}: {verdict})")
+    archive = record.step("model_pack").outputs.get("archive")
+    if archive:
+        line("archive", f"{archive}/model.bento")
+    line("reports", directory / "index.html")
+    if record.error:
+        failed = next((step for step in record.steps if step.state == "failed"), None)
+        line("error", record.error)
+        if failed and failed.log:
+            line("log", failed.log)
+
+
+SCORES = (("map50", "mAP50"), ("map50_95", "mAP50-95"))
+
+
+def _configure(options: argparse.Namespace) -> tuple[TrainingConfig, set[str]]:
+    if not options.local:
+        raise ConfigError("Give --local: this release runs pipelines on this machine only.")
+    overrides = {"source": options.data} if options.data is not None else {}
+    config, chosen = resolve(options.config, options.set, overrides)
+    check_source(config.source)
+    settled: dict[str, object] = {"source": _absolute_source(config.source), "model": _absolute_model(config.model)}
+    if "store" not in chosen:
+        settled["store"] = f"file://{options.runs.resolve() / 'store'}"
+    settled["store"] = open_store(str(settled.get("store", config.store))).uri
+    return config.model_copy(update=settled), chosen
+
+
+def _absolute_source(source: str) -> str:
+    return source if is_sample(source) else str(local_path(source).resolve())
+
+
+def _absolute_model(model: str) -> str:
+    path = Path(model).expanduser()
+    if path.is_file():
+        return str(path.resolve())
+    if path.name != model:
+        raise ConfigError(f"model={model!r}: there is no such file.")
+    return model
+
+
+def _exit_code(record: RunRecord, *, gate_asked: bool) -> int:
+    if record.state == "terminated":
+        return INTERRUPTED
+    if record.state != "succeeded":
+        return FAILED
+    return GATE_NOT_MET if gate_asked and record.passed is False else SUCCESS
+
+
+def _refused(error: str) -> dict[str, object]:
+    empty: dict[str, object] = {"run_id": None, "state": "refused", "seconds": 0.0, "steps": [], "metrics": {}}
+    return {**empty, "passed": None, "artifacts": {}, "reports": [], "error": error}
+
+
+def _parser() -> argparse.ArgumentParser:
+    rows = "\n".join(f"  {name:<20}{text} (default: {default or 'empty'})" for name, default, text in describe())
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.submit",
+        description="Run the training pipeline: images in, a tested and packed detector out.",
+        epilog=f"parameters (--set name=value):\n{rows}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--local", action="store_true", help="run on this machine, without a cluster or any service")
+    parser.add_argument("--data", metavar="SOURCE", help="the same as --set source=SOURCE")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with parameters")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="set one parameter; wins over --config"
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
+    )
+    parser.add_argument("--no-cache", action="store_true", help="run every step, even when nothing changed")
+    parser.add_argument("--gate", action="store_true", help="exit with 3 when the quality gate is not met")
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of standard output")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
