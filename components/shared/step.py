@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -33,6 +34,7 @@ def run_step(
     defect and ends it with a traceback and exit code 1.
     """
     _start_logging(step)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that clean-up runs
     reporter = Reporter(_progress_store(store), os.environ.get(RUN_ID, "unnamed"), step)
     reporter.start()
     try:

@@ -1,0 +1,99 @@
+"""Register a packed model in the store, whole or not at all, and make it the champion when it passed.
+
+Below ``models/<name>/versions/<version>/`` lie the archive, its evaluations and, committed last, ``model.json``: a
+reader that finds no ``model.json`` finds no version. The version is the archive's content digest.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from components.shared.aliases import move_alias, read_alias
+from components.shared.archive import BENTO, ArchiveManifest, load_archive_manifest
+from components.shared.errors import ProofError
+from components.shared.files import digest_of_digests, sha256_file, sha256_tree
+from components.shared.progress import Notify, silent
+from components.shared.store import Store, open_store
+
+logger = logging.getLogger(__name__)
+RECORD = "model.json"
+CHAMPION = "champion"
+
+
+class ModelRecord(BaseModel):
+    """What ``model.json`` says of a version: the archive's own manifest, its file's digest, and the proof's numbers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: int = 1
+    name: str
+    version: str
+    bento_sha256: str
+    archive: ArchiveManifest
+    proof: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a model went: its version, whether it is the champion now, and which version was before."""
+
+    name: str
+    version: str
+    champion: bool
+    former: str | None
+
+
+def publish(
+    archive: Path,
+    predictions: Path,
+    store_uri: str,
+    *,
+    passed: bool,
+    proof: Mapping[str, float],
+    notify: Notify = silent,
+) -> Published:
+    """Register the archive and its evaluation; move ``champion`` to it when ``passed``.
+
+    Args:
+        archive: the packed model's folder.
+        predictions: the evaluation's folder; kept under its own digest.
+        store_uri: where the registry is.
+        passed: whether the quality gate passed.
+        proof: numbers of the proof that the archive is what was trained; empty means it was not proved.
+        notify: hears how far it is.
+
+    Raises:
+        ProofError: there is no proof.
+        StoreError: the store failed; running again completes the registration.
+    """
+    manifest = load_archive_manifest(archive)
+    if not proof.get("tensors_compared"):
+        raise ProofError(f"{manifest.tag!r} was not proved to be what was trained: run model_test first.")
+    store = open_store(store_uri)
+    name, version = manifest.name, manifest.content_digest
+    root = f"models/{name}/versions/{version}"
+    notify(0.1, "keeping the archive")
+    _keep(store, archive, f"{root}/archive", (BENTO, "manifest.json"))
+    notify(0.6, "keeping the evaluation")
+    evaluation = sha256_tree(predictions)
+    _keep(store, predictions, f"{root}/evaluations/{digest_of_digests(evaluation)[:16]}", evaluation)
+    record = ModelRecord(
+        name=name, version=version, bento_sha256=sha256_file(archive / BENTO), archive=manifest, proof=dict(proof)
+    )
+    created = store.create(f"{root}/{RECORD}", json.dumps(record.model_dump(mode="json"), indent=2).encode())
+    logger.info("%s %s as version %s", "registered" if created else "already registered", name, version)
+    prefix = f"models/{name}"
+    former = move_alias(store, prefix, CHAMPION, version) if passed else read_alias(store, prefix, CHAMPION)
+    champion = passed or former == version
+    logger.info("champion of %s: %s (before: %s)", name, version if champion else former, former)
+    return Published(name=name, version=version, champion=champion, former=former)
+
+
+def _keep(store: Store, folder: Path, prefix: str, names: Mapping[str, str] | tuple[str, ...]) -> None:
+    for name in names:
+        if not store.exists(f"{prefix}/{name}"):
+            store.upload(folder / name, f"{prefix}/{name}")

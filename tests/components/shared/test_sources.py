@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from components.shared.errors import SourceError
+from components.shared.sources import check_source, is_sample, name_of
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("/data/My Photos.tar.gz", "my-photos"),
+        ("raccoon_voc/", "raccoon_voc"),
+        ("sample://workbench", "workbench"),
+        ("/data/Größe.zip", "groe"),
+        ("/data/...", "dataset"),
+    ],
+)
+def test_a_dataset_is_named_after_the_last_part_of_its_source(source: str, name: str) -> None:
+    assert name_of(source) == name
+
+
+def test_a_missing_path_an_empty_folder_and_a_strange_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.docx").write_bytes(b"x")
+    for source, reason in (("nowhere", "nothing at"), ("empty", "empty"), ("notes.docx", "cannot be loaded")):
+        with pytest.raises(SourceError, match=reason):
+            check_source(str(tmp_path / source))
+
+
+def test_an_unknown_scheme_and_an_unknown_sample_are_refused() -> None:
+    with pytest.raises(SourceError, match="no reader for ftp"):
+        check_source("ftp://host/data.zip")
+    with pytest.raises(SourceError, match="no built-in sample"):
+        is_sample("sample://garden")

@@ -1,0 +1,77 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from components.shared.errors import ConfigError
+from pipelines import config
+
+
+def test_settings_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("epochs: 7\nbatch: 4\n")
+    resolved, chosen = config.resolve(file, ["epochs=3"], {"source": "x"})
+    assert (resolved.epochs, resolved.batch, resolved.imgsz) == (3, 4, config.TrainingConfig().imgsz)
+    assert chosen == {"epochs", "batch", "source"}
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("epoch", "epochs"), ("img_size", "imgsz"), ("learningrate", "")])
+def test_a_wrong_name_suggests_the_near_one(wrong: str, near: str) -> None:
+    with pytest.raises(ConfigError, match=f"There is no parameter '{wrong}'.*{near}"):
+        config.resolve(None, [f"{wrong}=1"], {})
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("epochs=0", ["epochs='0'", ">= 1"]),
+        ("epochs=many", ["epochs='many'", "integer"]),
+        ("lr0=nan", ["lr0='nan'", "> 0"]),
+        ("imgsz=100000", ["imgsz='100000'", "<= 4096"]),
+        ("format=voc2", ["format='voc2'", "coco, yolo, voc"]),
+        ("device=gpu", ["device='gpu'"]),
+        ("model=yolo11n", ["model='yolo11n'"]),
+        ("name=Not A Name", ["name='Not A Name'"]),
+        ("train_share=0.9", ["must sum to 1"]),
+        ("epochs", ["name=value"]),
+    ],
+)
+def test_a_wrong_value_names_the_parameter_the_value_and_the_bound(setting: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.resolve(None, [setting], {})
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("[1, 2]", "mapping"), ("a: b: c", "not YAML"), ("epoch: 3", "epochs")]
+)
+def test_a_wrong_configuration_file_is_refused_with_a_sentence(tmp_path: Path, content: str, reason: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=reason):
+        config.resolve(file, [], {})
+
+
+def test_a_missing_configuration_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.resolve(tmp_path / "none.yaml", [], {})
+
+
+def test_lists_and_mappings_are_written_as_json_or_with_commas() -> None:
+    resolved, _ = config.resolve(None, ["target_classes=cat, dog", 'class_aliases={"kitty": "cat"}'], {})
+    assert resolved.target_classes == ["cat", "dog"]
+    assert resolved.class_aliases == {"kitty": "cat"}
+    assert config.resolve(None, ['target_classes=["a,b"]'], {})[0].target_classes == ["a,b"]
+
+
+def test_every_parameter_has_a_default_a_type_kfp_knows_and_a_description() -> None:
+    kinds = {config.parameter_type(name) for name in config.TrainingConfig.model_fields}
+    assert kinds <= {str, int, float, bool, list, dict}
+    for _, _, text in config.describe():
+        assert len(text) > 10
+
+
+def test_the_default_shares_sum_to_one() -> None:
+    default = config.TrainingConfig()
+    assert math.isclose(default.train_share + default.val_share + default.test_share, 1)
