@@ -35,10 +35,22 @@ def compile_training(images: Mapping[str, str] | None = None) -> dict[str, Any]:
     return spec
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML in which text of several lines stays readable."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    lines = "\n".join(line.rstrip() for line in text.split("\n"))
+    return dumper.represent_scalar("tag:yaml.org,2002:str", lines, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def write_spec(spec: Mapping[str, Any], path: Path) -> None:
-    """Write IR as YAML, atomically; literal keys keep their order."""
+    """Write IR as YAML, atomically, keys sorted."""
     with write_atomically(path) as temporary:
-        temporary.write_text(yaml.safe_dump(dict(spec), sort_keys=True, width=120), encoding="utf-8")
+        temporary.write_text(yaml.dump(dict(spec), Dumper=_Dumper, sort_keys=True, width=120), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
