@@ -25,6 +25,7 @@ class Rule(StrEnum):
     TOO_SMALL = "too small"
     ZERO_AREA = "zero area"
     DUPLICATE_ANNOTATION = "duplicate annotation"
+    DUPLICATE_IMAGE = "duplicate image"
     DUPLICATE_IMAGE_ID = "duplicate image id"
     UNKNOWN_CATEGORY = "unknown category"
     UNREADABLE_IMAGE = "unreadable image"

@@ -1,12 +1,22 @@
 """The object store behind one interface: ``file:///dir`` and ``s3://bucket/prefix``.
 
 Keys are posix paths below the store's root. Nothing is ever half-written: a key holds its old bytes or its new ones.
+A tag follows from an object's bytes, so a caller that swaps one object often gives each of its states other bytes.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
+
+from components.shared.errors import ConfigError, StoreError
+
+TEMPORARY = ".tmp-"  # what a file that is being written is called; no key may have such a part
+LOCKS = ".locks"
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -58,5 +68,42 @@ class Store(Protocol):
 
 
 def open_store(uri: str) -> Store:
-    """The store at ``uri``; raises ``ConfigError`` when the scheme or the credentials are wrong."""
-    raise NotImplementedError
+    """The store at ``uri``: ``file:///dir``, a plain path, or ``s3://bucket/prefix``.
+
+    The endpoint, region and credentials of an S3 store come from the environment: ``S3_ENDPOINT_URL`` or
+    ``AWS_ENDPOINT_URL_S3`` or ``AWS_ENDPOINT_URL``, ``AWS_REGION`` and the ``AWS_*`` keys; without keys the
+    pod's or machine's role is used. Nothing is contacted before the first request.
+
+    Raises:
+        ConfigError: the scheme, the bucket, the endpoint or half of a key pair is wrong.
+    """
+    # ruff: noqa: PLC0415 - the backends stand on this module, and minio is loaded only where it is used
+    scheme = _SCHEME.match(uri)
+    if scheme is None or scheme[1] == "file":
+        from components.shared.store_file import FileStore
+
+        path = uri if scheme is None else unquote(uri.removeprefix("file://"))
+        if not path.strip():
+            raise ConfigError(f"The store {uri!r} names no folder: write 'file:///absolute/folder'.")
+        return FileStore(Path(path))
+    if scheme[1] == "s3":
+        from components.shared.store_s3 import S3Store
+
+        return S3Store.from_environment(uri)
+    raise ConfigError(
+        f"The store's scheme {scheme[1]!r} is unknown: write 'file:///folder' or 's3://bucket/prefix'"
+        " (the endpoint of a MinIO or SeaweedFS goes into S3_ENDPOINT_URL)."
+    )
+
+
+def check_key(key: str) -> str:
+    """Give ``key`` back when it is a clean posix path below the root.
+
+    Raises:
+        StoreError: it is empty, absolute, has an empty, ``.`` or ``..`` part, a control character or a reserved name.
+    """
+    parts = key.split("/")
+    reserved = parts[0] == LOCKS or any(part.startswith(TEMPORARY) for part in parts)
+    if reserved or _UNPRINTABLE.search(key) or not {"", ".", ".."}.isdisjoint(parts):
+        raise StoreError(f"The key {key!r} cannot be used: write a relative path such as 'datasets/cats/dataset.json'.")
+    return key

@@ -3,9 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from components.shared.detection.manifest import ModelManifest, load_manifest
+from components.shared.errors import ArchiveError, InputError
+
+Pixels = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.float64]  # (N, 6): left, top, right, bottom, score, label
+_CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -23,24 +31,95 @@ class Detections:
     labels: npt.NDArray[np.int64]
 
 
+class Runtime(Protocol):
+    """What a framework offers the detector."""
+
+    names: tuple[str, ...]
+
+    def predict(self, image: Pixels, *, conf: float, iou: float, max_det: int) -> Rows:
+        """Boxes in one RGB image of shape ``(height, width, 3)``, in its pixels."""
+
+
 class Detector:
-    """A model folder (see ``ModelManifest``) ready to predict on the CPU or a GPU."""
+    """A model folder (see ``ModelManifest``) ready to predict on the CPU or a GPU.
+
+    The digests of the folder's files are not checked here: that is ``verify_files``' and ``open_archive``'s part.
+
+    Args:
+        directory: the model folder.
+        device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU where there is one.
+
+    Raises:
+        ArchiveError: the manifest or the weights are missing or unreadable, or their classes differ.
+        ConfigError: the device does not exist.
+    """
 
     def __init__(self, directory: Path, *, device: str = "cpu") -> None:
-        raise NotImplementedError
+        self.manifest = load_manifest(directory)
+        weights = directory / self.manifest.weights
+        if not weights.is_file():
+            raise ArchiveError(f"The weights {self.manifest.weights!r} are missing from {str(directory)!r}.")
+        self._runtime = _load_runtime(self.manifest, weights, device)
+        if self._runtime.names != self.manifest.classes:
+            raise ArchiveError(_class_difference(self.manifest.classes, self._runtime.names, weights))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names; a label is an index into them."""
-        raise NotImplementedError
+        return self.manifest.classes
 
     def predict(
         self,
-        images: Sequence[npt.NDArray[np.uint8]],
+        images: Sequence[Pixels],
         *,
         conf: float = 0.001,
         iou: float = 0.7,
         max_det: int = 300,
     ) -> list[Detections]:
-        """Detect on RGB images of shape ``(height, width, 3)``; one result an image, in order."""
-        raise NotImplementedError
+        """Detect on RGB images of shape ``(height, width, 3)``; one result an image, in order.
+
+        Each image goes through the model alone, so its boxes do not depend on what else is asked for. Boxes are
+        clipped to the image; those with nothing left inside are dropped.
+
+        Raises:
+            InputError: an image is not a uint8 array of that shape.
+        """
+        found = []
+        for index, image in enumerate(images):
+            _check_image(image, index)
+            rows = self._runtime.predict(image, conf=conf, iou=iou, max_det=max_det)
+            found.append(_detections(rows, image.shape[1], image.shape[0]))
+        return found
+
+
+def _load_runtime(manifest: ModelManifest, weights: Path, device: str) -> Runtime:
+    if manifest.framework != "ultralytics":
+        raise ArchiveError(f"No runtime is known for a model of framework {manifest.framework!r}: use 'ultralytics'.")
+    from components.shared.detection.ultralytics_runtime import UltralyticsRuntime  # noqa: PLC0415 - loads torch
+
+    return UltralyticsRuntime(weights, imgsz=manifest.imgsz, device=device)
+
+
+def _class_difference(declared: tuple[str, ...], learned: tuple[str, ...], weights: Path) -> str:
+    if len(declared) != len(learned):
+        return f"The manifest names {len(declared)} classes, but the weights {str(weights)!r} know {len(learned)}."
+    index = next(i for i, pair in enumerate(zip(declared, learned, strict=True)) if pair[0] != pair[1])
+    return (
+        f"Class {index} is {declared[index]!r} in the manifest but {learned[index]!r} in the weights {str(weights)!r}."
+    )
+
+
+def _check_image(image: Pixels, index: int) -> None:
+    if image.dtype != np.uint8 or image.ndim != _CHANNELS or image.shape[2] != _CHANNELS or not image.size:
+        raise InputError(
+            f"Image {index} is a {image.dtype} array of shape {image.shape!r}: give RGB uint8 of (height, width, 3)."
+        )
+
+
+def _detections(rows: Rows, width: int, height: int) -> Detections:
+    """Rows clipped to the image and ordered by score, then label, then corner, so that ties have one order."""
+    boxes = np.clip(rows[:, :4], 0.0, [width, height, width, height])
+    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    boxes, scores, labels = boxes[kept], rows[kept, 4], rows[kept, 5].astype(np.int64)
+    order = np.lexsort((*boxes.T[::-1], labels, -scores))
+    return Detections(boxes=boxes[order], scores=scores[order], labels=labels[order])

@@ -14,6 +14,7 @@ class ModelManifest(BaseModel):
     """What ``manifest.json`` in a model folder says; paths are posix, relative to that folder.
 
     Attributes:
+        name: what the model is called in archives and in the registry.
         framework: the trainer that made the weights (``ultralytics``).
         weights: the weights file to serve; ``last`` the ones of the last epoch.
         test_image: a validation image that has objects, as encoded in the data set.
@@ -29,6 +30,7 @@ class ModelManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = 1
+    name: str = "detector"
     framework: str
     weights: str
     last: str

@@ -1,0 +1,48 @@
+"""What each rule means and what a person can do about it, in words for the report."""
+
+from components.shared.ledger import Rule
+
+ADVICE: dict[Rule, tuple[str, str]] = {
+    Rule.NON_FINITE: ("A coordinate is missing, NaN or infinite.", "Draw the box again, or look at what exported it."),
+    Rule.OUTSIDE: (
+        "The box lies wholly outside its image.",
+        "Look whether the annotations belong to this image and to its size.",
+    ),
+    Rule.CLIPPED: (
+        "The box reached beyond the image and was cut at its edge.",
+        "Nothing, unless many are cut by much: then the image was resized after it was annotated.",
+    ),
+    Rule.TOO_SMALL: (
+        "The box's shorter side is below min_box_size inside the image.",
+        "Lower min_box_size if such objects matter; else nothing.",
+    ),
+    Rule.ZERO_AREA: ("The box has no width or no height.", "Mostly a stray click: remove it or draw it again."),
+    Rule.DUPLICATE_ANNOTATION: (
+        "The same class has the same box twice in one image; the first stays.",
+        "Look whether a merge or an import ran twice.",
+    ),
+    Rule.DUPLICATE_IMAGE: (
+        "Several images have the same bytes; all of them are in one split, and exact repetitions are dropped.",
+        "Where the annotations differ (kept), look which are right and remove the others.",
+    ),
+    Rule.DUPLICATE_IMAGE_ID: ("Two images have one id or name.", "Give each image its own."),
+    Rule.UNKNOWN_CATEGORY: (
+        "The annotation's class is not among the dataset's.",
+        "Add the class to the source, or map its name with class_aliases.",
+    ),
+    Rule.UNREADABLE_IMAGE: (
+        "The file is no image or is cut off; its annotations went with it.",
+        "Copy or export the file again.",
+    ),
+    Rule.SIZE_MISMATCH: (
+        "The annotations name another image size than the file has. Boxes were scaled where the proportions agree, "
+        "turned where the boxes show that the EXIF orientation was ignored, and left alone else.",
+        "Look at the pictures of those left alone; annotate again on the file itself if they do not fit.",
+    ),
+    Rule.MISSING_IMAGE: (
+        "The annotations name an image that was not found.",
+        "Add the file, or look at the paths in the annotations.",
+    ),
+    Rule.MALFORMED: ("The record breaks its format.", "Mend the place that the ledger names."),
+    Rule.UNSAFE_NAME: ("The name leads out of the data's own folder.", "Name files relative to the data set."),
+}

@@ -1,0 +1,270 @@
+"""Datasets in the object store: versions that appear whole or not at all, and aliases that move atomically.
+
+``datasets/<name>/versions/<version>/dataset.json`` is the commit: it comes last, by a conditional put. A version's
+tables carry a piece of their own digest in their names, because two writers of one version may agree in content and
+still differ in row order or ids; so whichever manifest wins, its tables are its own.
+"""
+
+import logging
+import random
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.shared.dataset import MANIFEST, TABLES, Dataset, Manifest, ShardReference
+from components.shared.errors import ConfigError, ConflictError, CorruptionError, NotFoundError, StoreError
+from components.shared.shards import Location, shard_key
+from components.shared.store import Store
+
+LATEST = "latest"
+ANY = "*"  # the alias may point anywhere, or nowhere yet
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_VERSION = re.compile(r"[0-9a-f]{64}")
+_SWAPS = 30
+
+_logger = logging.getLogger(__name__)
+
+
+class Alias(BaseModel):
+    """What an alias file holds: the version it points to, and how often it has moved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sequence: int = Field(ge=0)
+
+
+def check_name(name: str, what: str = "dataset name") -> str:
+    """Give ``name`` back when it may name a dataset or an alias.
+
+    Raises:
+        ConfigError: it is not 1 to 63 lower-case letters, digits, dots, dashes and underscores.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is no {what}: use up to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit."
+        )
+    return name
+
+
+def commit(store: Store, dataset: Dataset) -> Manifest:
+    """Put a dataset into the store and move its ``latest`` alias there; gives the manifest that is in the store.
+
+    Its shards must be there already. A version that exists is left as it is, so a repeated or a racing commit of the
+    same content succeeds with the same version.
+
+    Raises:
+        ConfigError: the dataset's name cannot be used.
+        StoreError: a shard is missing, or the store failed.
+    """
+    check_name(dataset.name)
+    with TemporaryDirectory(prefix="commit-") as folder:
+        manifest = dataset.save(Path(folder))
+        home = _version_key(dataset.name, manifest.version)
+        if not store.exists(f"{home}/{MANIFEST}"):
+            _check_shards(store, dataset)
+            for table in TABLES:
+                store.upload(Path(folder) / f"{table}.parquet", f"{home}/{_table_file(table, manifest)}")
+            store.create(f"{home}/{MANIFEST}", (Path(folder) / MANIFEST).read_bytes())
+    set_alias(store, dataset.name, LATEST, manifest.version)
+    return read_manifest(store, dataset.name, manifest.version)
+
+
+def read(store: Store, name: str, version_or_alias: str = LATEST) -> Dataset:
+    """A dataset by its version (64 hex digits) or an alias.
+
+    Raises:
+        NotFoundError: there is no such dataset, version or alias.
+        CorruptionError: a table is missing or has other bytes than its manifest says.
+    """
+    manifest = read_manifest(store, name, version_or_alias)
+    home = _version_key(name, manifest.version)
+    with TemporaryDirectory(prefix="dataset-") as temporary:
+        folder = Path(temporary)
+        (folder / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
+        for table in TABLES:
+            key = f"{home}/{_table_file(table, manifest)}"
+            try:
+                store.download(key, folder / f"{table}.parquet")
+            except NotFoundError as error:
+                raise CorruptionError(f"The table {key!r} of a committed dataset is gone: load it again.") from error
+        return Dataset.load(folder)
+
+
+def read_manifest(store: Store, name: str, version_or_alias: str = LATEST) -> Manifest:
+    """The manifest of a version or an alias.
+
+    Raises:
+        NotFoundError: there is no such dataset, version or alias.
+        CorruptionError: what lies there is no manifest of that version.
+    """
+    version = resolve(store, name, version_or_alias)
+    key = f"{_version_key(name, version)}/{MANIFEST}"
+    try:
+        manifest = Manifest.model_validate_json(store.read(key))
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"The dataset {name!r} has no version {version!r} in {store.uri!r}: see `versions` for what it has."
+        ) from error
+    except ValidationError as error:
+        raise CorruptionError(f"{key!r} in {store.uri!r} is not a dataset manifest: load the data again.") from error
+    if manifest.version != version:
+        raise CorruptionError(f"{key!r} in {store.uri!r} claims to be version {manifest.version!r}: load it again.")
+    return manifest
+
+
+def resolve(store: Store, name: str, version_or_alias: str) -> str:
+    """The version an alias points to; a version is given back as it is."""
+    if _VERSION.fullmatch(version_or_alias):
+        check_name(name)
+        return version_or_alias
+    return get_alias(store, name, version_or_alias).version
+
+
+def names(store: Store) -> tuple[str, ...]:
+    """Datasets that have at least one committed version, sorted."""
+    keys = (entry.key.split("/") for entry in store.list("datasets/"))
+    return tuple(sorted({parts[1] for parts in keys if parts[2:3] == ["versions"] and parts[-1] == MANIFEST}))
+
+
+def versions(store: Store, name: str) -> tuple[str, ...]:
+    """The committed versions of a dataset, sorted; empty when there is none."""
+    listing = store.list(f"datasets/{check_name(name)}/versions/")
+    return tuple(entry.key.split("/")[3] for entry in listing if entry.key.endswith(f"/{MANIFEST}"))
+
+
+def get_alias(store: Store, name: str, alias: str = LATEST) -> Alias:
+    """Where an alias of a dataset points.
+
+    Raises:
+        NotFoundError: there is no such alias.
+    """
+    return _read_alias(store, name, alias)[0]
+
+
+def set_alias(store: Store, name: str, alias: str, version: str, *, expected: str | None = ANY) -> Alias:
+    """Point an alias at a committed version, by compare-and-set.
+
+    Args:
+        store: the object store.
+        name: the dataset.
+        alias: ``latest``, ``champion``, ...
+        version: 64 hex digits.
+        expected: the version it must point to now; ``None``: it must not exist yet; ``ANY``: it does not matter.
+
+    Raises:
+        NotFoundError: the version is not committed.
+        ConflictError: the alias points elsewhere than expected; never when it points to ``version`` already.
+    """
+    if not store.exists(f"{_version_key(name, version)}/{MANIFEST}"):
+        raise NotFoundError(f"The dataset {name!r} has no version {version!r} in {store.uri!r}: commit it first.")
+    key = _alias_key(name, alias)
+    for attempt in range(_SWAPS):
+        current, tag = _current_alias(store, name, alias)
+        if current is not None and current.version == version:
+            return current
+        if expected not in {ANY, current.version if current else None}:
+            raise ConflictError(
+                f"The alias {alias!r} of {name!r} points to {current.version if current else None!r}, not to"
+                f" {expected!r}: somebody moved it, look at the new version and decide again."
+            )
+        moved = Alias(version=version, sequence=current.sequence + 1 if current else 0)
+        if store.swap(key, moved.model_dump_json().encode(), tag):
+            return moved
+        time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311 - spreads writers, no secret
+    raise ConflictError(f"The alias {alias!r} of {name!r} moved {_SWAPS} times while we tried to set it: try again.")
+
+
+def known_images(store: Store, name: str) -> dict[str, Location]:
+    """Where the images lie that versions of a dataset already brought into the store, by their sha256.
+
+    A version whose shards were all seen in another one is not opened; one that cannot be read is left out, with a
+    warning, since its images can be uploaded again.
+    """
+    present = {entry.key for entry in store.list("shards/")}
+    found: dict[str, Location] = {}
+    seen: set[str] = set()
+    for version in _latest_first(store, name):
+        try:
+            shards = {shard.sha256 for shard in read_manifest(store, name, version).shards}
+            if shards <= seen:
+                continue
+            images = read(store, name, version).images
+        except StoreError as error:
+            _logger.warning("Version %s of %r cannot be read, its images are not reused: %s", version, name, error)
+            continue
+        seen |= shards
+        rows = images.select("sha256", "shard", "offset", "bytes").drop_nulls().unique("sha256").iter_rows()
+        for digest, shard, offset, length in rows:
+            if shard_key(shard) in present:
+                found.setdefault(digest, Location(shard, offset, length))
+    return found
+
+
+def describe_shards(store: Store, digests: Iterable[str]) -> tuple[ShardReference, ...]:
+    """References (with sizes) to shards that are in the store, sorted by digest; for a dataset's ``shards``.
+
+    Raises:
+        NotFoundError: one of them is not in the store.
+    """
+    sizes = {entry.key: entry.size for entry in store.list("shards/")}
+    wanted = sorted(set(digests))
+    missing = [digest for digest in wanted if shard_key(digest) not in sizes]
+    if missing:
+        raise NotFoundError(f"The shard {missing[0]!r} is not in {store.uri!r}: load the data into this store first.")
+    return tuple(ShardReference(sha256=digest, size=sizes[shard_key(digest)]) for digest in wanted)
+
+
+def _latest_first(store: Store, name: str) -> list[str]:
+    committed = versions(store, name)
+    current, _ = _current_alias(store, name, LATEST)
+    return sorted(committed, key=lambda version: current is None or version != current.version)
+
+
+def _check_shards(store: Store, dataset: Dataset) -> None:
+    needed = set(dataset.images.get_column("shard").drop_nulls())
+    for unknown in sorted(needed - {shard.sha256 for shard in dataset.shards}):
+        raise StoreError(f"The dataset {dataset.name!r} has images in shard {unknown!r} but does not list that shard.")
+    for shard in dataset.shards:
+        if not store.exists(shard_key(shard.sha256)):
+            raise NotFoundError(
+                f"The shard {shard.sha256!r} of the dataset {dataset.name!r} is not in {store.uri!r}:"
+                " load the data into this store first."
+            )
+
+
+def _read_alias(store: Store, name: str, alias: str) -> tuple[Alias, str]:
+    key = _alias_key(name, alias)
+    try:
+        data, tag = store.read_tagged(key)
+    except NotFoundError as error:
+        raise NotFoundError(f"The dataset {name!r} has no alias {alias!r} in {store.uri!r}.") from error
+    try:
+        return Alias.model_validate_json(data), tag
+    except ValidationError as error:
+        raise CorruptionError(f"{key!r} in {store.uri!r} is no alias: delete it and set it again.") from error
+
+
+def _current_alias(store: Store, name: str, alias: str) -> tuple[Alias | None, str | None]:
+    try:
+        return _read_alias(store, name, alias)
+    except NotFoundError:
+        return None, None
+
+
+def _version_key(name: str, version: str) -> str:
+    return f"datasets/{check_name(name)}/versions/{version}"
+
+
+def _alias_key(name: str, alias: str) -> str:
+    return f"datasets/{check_name(name)}/aliases/{check_name(alias, 'alias')}.json"
+
+
+def _table_file(table: str, manifest: Manifest) -> str:
+    digest = manifest.tables.get(table, "")
+    return f"{table}.{digest[:16]}.parquet"

@@ -1,0 +1,122 @@
+"""Predict with an ultralytics checkpoint, offline and one image at a time."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.shared.detection.environment import limit_threads, prepare_environment, usable_cpus
+from components.shared.detection.suppression import use_compiled_suppression
+from components.shared.errors import ArchiveError, ConfigError
+
+
+class UltralyticsRuntime:
+    """A checkpoint as ultralytics writes it, loaded in its safe mode (only known layer classes, no code).
+
+    Args:
+        weights: the ``.pt`` file.
+        imgsz: longest edge in pixels an image is scaled to.
+        device: ``cpu``, ``cuda``, ``cuda:N`` or ``auto``.
+
+    Raises:
+        ArchiveError: the file cannot be loaded or is no detector.
+        ConfigError: the device does not exist.
+    """
+
+    def __init__(self, weights: Path, *, imgsz: int, device: str) -> None:
+        prepare_environment()
+        import torch  # noqa: PLC0415 - shared modules load without torch
+        from ultralytics import YOLO  # noqa: PLC0415 - after the environment is prepared
+        from ultralytics.nn import tasks  # noqa: PLC0415 - same
+
+        tasks.SAFE_LOAD = True  # the variable alone is too late when somebody imported the library before
+        limit_threads(usable_cpus())
+        use_compiled_suppression()
+        self._predictor = _unwarmed_predictor()
+        self._device = _resolve(device)
+        self._imgsz = imgsz
+        try:
+            self._model = YOLO(str(weights), task="detect")
+            kind = self._model.task
+            names = self._model.names
+        except Exception as error:
+            raise ArchiveError(f"The weights {str(weights)!r} cannot be loaded: {error}") from error
+        if kind != "detect" or not isinstance(self._model.model, torch.nn.Module):
+            raise ArchiveError(f"The weights {str(weights)!r} are for the task {kind!r}: a detector is needed.")
+        self.names = tuple(str(names[index]) for index in sorted(names))
+
+    def predict(
+        self, image: npt.NDArray[np.uint8], *, conf: float, iou: float, max_det: int
+    ) -> npt.NDArray[np.float64]:
+        """Boxes in one RGB image: float64 ``(N, 6)`` left, top, right, bottom, score, label, in the image's pixels.
+
+        The image is padded to the smallest rectangle of whole strides (``rect``), and boxes of one class that overlap
+        by more than ``iou`` are suppressed; a box has one label, its best.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            (result,) = self._model.predict(
+                [np.ascontiguousarray(image[:, :, ::-1])],
+                predictor=self._predictor,
+                imgsz=self._imgsz,
+                conf=conf,
+                iou=iou,
+                max_det=max_det,
+                device=self._device,
+                rect=True,
+                agnostic_nms=False,
+                save=False,
+                verbose=False,
+            )
+        rows: npt.NDArray[np.float64] = result.boxes.data.cpu().numpy().astype(np.float64)
+        return rows
+
+
+def _unwarmed_predictor() -> type[Any]:
+    """The library's predictor without the warm-up that imports torchvision; the first image is the warm-up."""
+    from ultralytics.models.yolo.detect import DetectionPredictor  # noqa: PLC0415 - after the environment is prepared
+
+    class UnwarmedPredictor(DetectionPredictor):  # type: ignore[misc]
+        def __init__(self, *args: Any, **named: Any) -> None:  # noqa: ANN401 - the library's own arguments
+            super().__init__(*args, **named)
+            self.done_warmup = True
+
+    return UnwarmedPredictor
+
+
+def load_state(weights: Path) -> dict[str, Any]:
+    """Every tensor in a checkpoint's model by name, as stored (the averaged weights where there are any).
+
+    The file is read in the safe mode: only known layer classes, no code.
+
+    Raises:
+        ArchiveError: the file cannot be loaded or holds no model.
+    """
+    prepare_environment()
+    from ultralytics.nn.tasks import torch_safe_load  # noqa: PLC0415 - after the environment is prepared
+
+    if not weights.is_file():
+        raise ArchiveError(f"The weights {str(weights)!r} are missing.")
+    try:
+        checkpoint, _ = torch_safe_load(str(weights), safe_only=True)
+        model = checkpoint.get("ema") or checkpoint["model"]
+        return dict(model.state_dict())
+    except Exception as error:
+        raise ArchiveError(f"The weights {str(weights)!r} cannot be loaded: {error}") from error
+
+
+def _resolve(device: str) -> object:
+    """The ``torch.device`` for a name; giving the library a name would have it choose threads and devices itself."""
+    import torch  # noqa: PLC0415 - shared modules load without torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(f"cuda:{device}" if device.isdigit() else device)
+    except RuntimeError as error:
+        raise ConfigError(f"There is no device {device!r}: use 'cpu', 'cuda', 'cuda:1' or 'auto'.") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"The device {device!r} is not here ({torch.cuda.device_count()} GPUs): use 'cpu' or 'auto'.")
+    return chosen

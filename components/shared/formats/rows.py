@@ -1,0 +1,171 @@
+"""The tables every reader fills: plain columns while reading, one polars frame each at the end."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import polars as pl
+
+from components.shared.formats.base import PARSED_ANNOTATIONS, PARSED_IMAGES, Parsed
+from components.shared.formats.names import clean, distinct
+from components.shared.ledger import Action, Entry, Rule
+
+_LARGEST = 2**32 - 1
+_SHOWN = 200
+
+
+Box = tuple[float, float, float, float]
+
+
+class Extras(NamedTuple):
+    """What an annotation has beside its box and category; the fields are the table's columns."""
+
+    crowd: bool = False
+    difficult: bool = False
+    truncated: bool = False
+    score: float | None = None
+    source_id: str | None = None
+    attributes: str | None = None
+
+
+PLAIN = Extras()
+
+
+@dataclass
+class Rows:
+    """Images and annotations in the making.
+
+    Attributes:
+        relative: coordinates are shares of the image.
+        image_ids: long name (path below the source) -> image id.
+        ledger: records that are no rows.
+    """
+
+    relative: bool = False
+    image_ids: dict[str, int] = field(default_factory=dict)
+    ledger: list[Entry] = field(default_factory=list)
+    image_id: list[int] = field(default_factory=list)
+    category: list[str | None] = field(default_factory=list)
+    x: list[float] = field(default_factory=list)
+    y: list[float] = field(default_factory=list)
+    width: list[float] = field(default_factory=list)
+    height: list[float] = field(default_factory=list)
+    crowd: list[bool] = field(default_factory=list)
+    difficult: list[bool] = field(default_factory=list)
+    truncated: list[bool] = field(default_factory=list)
+    score: list[float | None] = field(default_factory=list)
+    source_id: list[str | None] = field(default_factory=list)
+    attributes: list[str | None] = field(default_factory=list)
+    _short: list[str] = field(default_factory=list)
+    _path: list[str | None] = field(default_factory=list)
+    _size: list[tuple[int | None, int | None]] = field(default_factory=list)
+    _split: list[str | None] = field(default_factory=list)
+    _image_source: list[str | None] = field(default_factory=list)
+    _torn: set[int] = field(default_factory=set)
+
+    def add_image(
+        self,
+        long: str,
+        *,
+        short: str | None = None,
+        path: str | None = None,
+        size: tuple[int | None, int | None] = (None, None),
+        split: str | None = None,
+        source_id: str | None = None,
+    ) -> int:
+        """The id of the image with this long name, added when it is new.
+
+        An image that two records put into different splits belongs to none.
+        """
+        known = self.image_ids.get(long)
+        if known is not None:
+            self._join_split(known, split)
+            return known
+        number = len(self._short)
+        self.image_ids[long] = number
+        self._short.append(short or long)
+        self._path.append(path)
+        self._size.append(size)
+        self._split.append(split)
+        self._image_source.append(source_id)
+        return number
+
+    def add_box(self, image_id: int, category: str | None, box: Box, extras: Extras = PLAIN) -> None:
+        """Add an annotation; ``box`` is left, top, width, height as the source gives it."""
+        self.image_id.append(image_id)
+        self.category.append(category)
+        self.x.append(box[0])
+        self.y.append(box[1])
+        self.width.append(box[2])
+        self.height.append(box[3])
+        self.crowd.append(extras.crowd)
+        self.difficult.append(extras.difficult)
+        self.truncated.append(extras.truncated)
+        self.score.append(extras.score)
+        self.source_id.append(extras.source_id)
+        self.attributes.append(extras.attributes)
+
+    def reject(
+        self, image: str, rule: Rule, detail: str, *, annotation: str | None = None, before: object = None
+    ) -> None:
+        """Record what cannot become a row; ``before`` is the record, shown shortened."""
+        shown: dict[str, object] | None = None if before is None else {"record": clean(shorten(before))}
+        entry = Entry(clean(image), rule, Action.REJECTED, annotation=annotation, before=shown, detail=clean(detail))
+        self.ledger.append(entry)
+
+    def parsed(self, classes: tuple[str, ...]) -> Parsed:
+        """Everything added so far as tables."""
+        long = list(self.image_ids)
+        images = {
+            "image_id": range(len(long)),
+            "name": distinct(self._short, long),
+            "path": self._path,
+            "declared_width": [width for width, _ in self._size],
+            "declared_height": [height for _, height in self._size],
+            "split": self._split,
+            "source_id": self._image_source,
+        }
+        columns = {name: getattr(self, name) for name in PARSED_ANNOTATIONS if name not in {"relative", "kind"}}
+        annotations = pl.DataFrame(columns, schema_overrides={name: PARSED_ANNOTATIONS[name] for name in columns})
+        kind = pl.when(pl.col("score").is_null()).then(pl.lit("ground_truth")).otherwise(pl.lit("prediction"))
+        return Parsed(
+            classes=classes,
+            images=pl.DataFrame(images, schema=PARSED_IMAGES),
+            annotations=annotations.with_columns(
+                kind.alias("kind"), pl.lit(self.relative, dtype=pl.Boolean).alias("relative")
+            ).select(*PARSED_ANNOTATIONS),
+            ledger=tuple(self.ledger),
+        )
+
+    def _join_split(self, image_id: int, split: str | None) -> None:
+        if split is None or image_id in self._torn:
+            return
+        if self._split[image_id] not in {None, split}:
+            self._torn.add(image_id)
+            self._split[image_id] = None
+        else:
+            self._split[image_id] = split
+
+
+def shorten(record: object) -> str:
+    """A record in at most 200 characters."""
+    text = record if isinstance(record, str) else repr(record)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def declared(value: object) -> int | None:
+    """A width or height as an annotation file says it; ``None`` when it says nothing that can be one."""
+    if isinstance(value, str):
+        value = number(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LARGEST:
+        return int(value)
+    return None
+
+
+def number(text: str) -> float | None:
+    """A number as people write it, a decimal comma included; ``None`` when it is none."""
+    if "_" in text:
+        return None
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None

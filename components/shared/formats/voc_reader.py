@@ -1,0 +1,307 @@
+"""Reads Pascal VOC XML files and pairs them with their images."""
+
+import decimal
+import json
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from components.shared.documents import parse_xml
+from components.shared.errors import FormatError, InputError
+from components.shared.formats.base import Parsed
+from components.shared.formats.names import (
+    IMAGE_FOLDERS,
+    below_images,
+    clean,
+    folder_of,
+    join,
+    normal,
+    split_of_folder,
+    why_unsafe,
+    without_suffix,
+)
+from components.shared.formats.rows import Box, Extras, Rows, declared, number, shorten
+from components.shared.formats.tree import Tree, scan
+from components.shared.ledger import Action, Entry, Rule
+
+logger = logging.getLogger(__name__)
+
+ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels", "gt")
+LABEL_MAP = "labelmap.txt"
+_LISTS = {"train.txt": "train", "val.txt": "val", "test.txt": "test", "trainval.txt": "trainval"}
+_HEAD = 4096
+_SAMPLE = 20
+_TRUE = frozenset({"1", "true", "yes"})
+_KEPT = ("pose", "occluded", "box_quality", "rotate_angle")
+_SAYS_NOTHING = frozenset({"", "unspecified", "-1", "-1.0"})
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def recognise(tree: Tree) -> bool:
+    """Whether the first XML files below the folder are VOC annotations."""
+    return any(_is_voc(Path(tree.files[path])) for path in tree.with_suffix(".xml")[:_SAMPLE])
+
+
+def read(root: Path) -> Parsed:
+    """Read every VOC XML below ``root``; images without one, in the folders that hold the others, have no objects.
+
+    Raises:
+        SourceError: the folder is missing or empty.
+        FormatError: there is no VOC XML.
+    """
+    tree = scan(root)
+    paths = [path for path in tree.with_suffix(".xml") if _is_voc(Path(tree.files[path]))]
+    if not paths:
+        raise FormatError(f"{str(root)!r} holds no Pascal VOC XML: it has {tree.contents()}.")
+    reader = _Reader(tree, frozenset(map(without_suffix, paths)))
+    for path in paths:
+        try:
+            reader.add(path, parse_xml(tree.read(path), path))
+        except InputError as error:
+            reader.reject(path, str(error))
+    reader.add_unlabelled()
+    return reader.parsed()
+
+
+def _is_voc(path: Path) -> bool:
+    """``<annotation>`` is the root of a VOC file; a file too broken to say so counts when it was meant to be one."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(_HEAD)
+    except OSError:
+        return False
+    return b"<annotation" in head and b"<annotations" not in head
+
+
+class _Reader:
+    """Collects the rows of a VOC source, file by file."""
+
+    def __init__(self, tree: Tree, annotated: frozenset[str]) -> None:
+        self.tree = tree
+        self.rows = Rows()
+        self.rows.ledger.extend(tree.ledger)
+        self._annotated = annotated
+        self._splits = _splits(tree)
+        self._by_stem: dict[str, list[str]] = {}
+        self._stems: dict[str, list[str]] = {}
+        for image in tree.images:
+            stem = without_suffix(image)
+            self._by_stem.setdefault(stem, []).append(image)
+            self._stems.setdefault(stem.rpartition("/")[2], []).append(image)
+        self._folders: dict[str, list[str]] = {}
+        self._owner: dict[int, str] = {}
+        self._broken: set[str] = set()
+
+    def add(self, path: str, root: Element) -> None:
+        """Add one annotation file."""
+        said = normal((root.findtext("filename") or "").strip().replace("\\", "/"))
+        image = self._find(path, said)
+        if image is None and said and why_unsafe(said) is not None:
+            self.rows.reject(path, Rule.UNSAFE_NAME, f"{path}: filename {shorten(said)!r}: {why_unsafe(said)}")
+            return
+        image_id = self._add_image(path, image, said, root)
+        for position, item in enumerate(root.iterfind("object"), start=1):
+            problem = _add_object(self.rows, image_id, item, f"{path}:object {position}")
+            if problem:
+                detail = f"{path}: object {position}: {problem}"
+                before = " ".join(" ".join(item.itertext()).split())
+                self.rows.reject(image or path, Rule.MALFORMED, detail, annotation=f"object {position}", before=before)
+
+    def reject(self, path: str, problem: str) -> None:
+        """Record a file that cannot be parsed; its image must not pass for one without objects."""
+        image = self._find(path, "")
+        if image is not None:
+            self._broken.add(image)
+        self.rows.reject(image or path, Rule.MALFORMED, problem)
+
+    def add_unlabelled(self) -> None:
+        """Add the images that have no annotation file, where others have one."""
+        used = {folder_of(image) for image in self.rows.image_ids if image in self.tree.files}
+        known = self._broken.union(self.rows.image_ids)
+        lonely = [path for path in self.tree.images if path not in known and folder_of(path) in used]
+        for image in lonely:
+            self.rows.add_image(
+                image, short=_short(image), path=self.tree.files[image], split=self._split(image, image)
+            )
+        if lonely:
+            logger.warning("%d images have no annotation file and count as images without objects.", len(lonely))
+
+    def parsed(self) -> Parsed:
+        """All rows as tables, classes in alphabetical order."""
+        names = {name for name in self.rows.category if name is not None}
+        return self.rows.parsed(tuple(sorted(names | set(_label_map(self.tree)))))
+
+    def _add_image(self, path: str, image: str | None, said: str, root: Element) -> int:
+        image_name = said or without_suffix(path).rpartition("/")[2]
+        image_id = self.rows.add_image(
+            image or join(folder_of(path), image_name),
+            short=_short(image) if image else image_name,
+            path=self.tree.files[image] if image else None,
+            size=(declared(root.findtext("size/width")), declared(root.findtext("size/height"))),
+            split=self._split(image, path),
+            source_id=path,
+        )
+        first = self._owner.setdefault(image_id, path)
+        if first != path:
+            detail = f"{path} annotates the same image as {first}; its objects were added to it"
+            self.rows.ledger.append(
+                Entry(clean(image or path), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail))
+            )
+        return image_id
+
+    def _split(self, image: str | None, path: str) -> str | None:
+        for place in (path, image or ""):
+            base, _, rest = _cut(without_suffix(place))
+            for key in dict.fromkeys((f"{base}\0{rest}", f"{base}\0{rest.rpartition('/')[2]}")):
+                if key in self._splits:
+                    return self._splits[key]
+        folders = (image or path).split("/")[:-1]
+        return next((split for folder in reversed(folders) if (split := split_of_folder(folder))), None)
+
+    def _find(self, xml: str, said: str) -> str | None:
+        """The image of an annotation file: of the same name in a folder for images, else the one it names."""
+        folder, _, stem = without_suffix(xml).rpartition("/")
+        near = self._folders.get(folder)
+        if near is None:
+            near = self._folders[folder] = list(dict.fromkeys(_folders_near(self.tree, folder)))
+        name = said.rpartition("/")[2]
+        found = next((found for base in near if (found := self._by_stem.get(join(base, stem)))), None)
+        if found:
+            named = [image for image in found if image.rpartition("/")[2] == name]
+            return (named or found)[0]
+        # ``a.jpg.xml`` is how some tools name the annotations of ``a.jpg``.
+        wanted = [stem]
+        if join(folder, without_suffix(name)) not in self._annotated:
+            wanted += [path for path in (said, name) if path]
+        for base in near:
+            for path in wanted:
+                if join(base, path) in self.tree.files:
+                    return join(base, path)
+                if path != stem and (found := self._by_stem.get(join(base, without_suffix(path)))):
+                    return found[0]
+        same = self._stems.get(stem, [])
+        return same[0] if len(same) == 1 else None
+
+
+def _cut(path: str) -> tuple[str, str, str]:
+    """Cut a path at its annotation or image folder: (what is above, that folder, what is below)."""
+    parts = path.split("/")
+    for i, part in enumerate(parts[:-1]):
+        if part.lower() in ANNOTATION_FOLDERS or part.lower() in IMAGE_FOLDERS:
+            return "/".join(parts[:i]), part, "/".join(parts[i + 1 :])
+    return "", "", path
+
+
+def _short(image: str) -> str:
+    inside = below_images(image)
+    if inside is not None:
+        return inside[1]
+    first, slash, rest = image.partition("/")
+    return rest if slash and split_of_folder(first) else image
+
+
+def _folders_near(tree: Tree, folder: str) -> Iterator[str]:
+    """Image folders to look in: the annotation folder's name replaced, then the folder itself and its parent."""
+    parts = folder.split("/")
+    for i, part in enumerate(parts):
+        if part.lower() in ANNOTATION_FOLDERS:
+            for images in IMAGE_FOLDERS:
+                known = tree.folders.get("/".join([*parts[:i], images, *parts[i + 1 :]]).lower())
+                if known is not None:
+                    yield known
+            yield "/".join([*parts[:i], *parts[i + 1 :]])
+    yield folder
+    for images in IMAGE_FOLDERS:
+        for base in (folder, folder_of(folder)):
+            known = tree.folders.get(join(base, images).lower())
+            if known is not None:
+                yield known
+    yield folder_of(folder)
+
+
+def _splits(tree: Tree) -> dict[str, str | None]:
+    """``<folder above Annotations> NUL <image stem>`` -> split, from ``ImageSets/Main``."""
+    claims: dict[str, set[str]] = {}
+    for path in tree.with_suffix(".txt"):
+        folder, _, name = path.rpartition("/")
+        if name.lower() not in _LISTS or not folder.lower().endswith("imagesets/main"):
+            continue
+        base = folder[: -len("imagesets/main")].rstrip("/")
+        for line in tree.read(path).decode("utf-8-sig", "replace").splitlines():
+            for stem in {normal(line), normal(line.strip())} - {""}:
+                claims.setdefault(f"{base}\0{stem}", set()).add(_LISTS[name.lower()])
+    return {key: _one_split(said) for key, said in claims.items()}
+
+
+def _one_split(said: set[str]) -> str | None:
+    """The split an image is in; ``trainval`` goes with train and with val but says neither alone."""
+    plain = said - {"trainval"}
+    if len(plain) != 1 or (plain == {"test"} and "trainval" in said):
+        return None
+    return next(iter(plain))
+
+
+def _label_map(tree: Tree) -> list[str]:
+    """Class names of a ``labelmap.txt`` (``name:colour:parts:actions``), as CVAT and our own writer leave it."""
+    names = []
+    for path in tree.by_name.get(LABEL_MAP, []):
+        for line in tree.read(path).decode("utf-8-sig", "replace").split("\n"):
+            name, *rest = line.rstrip("\r").rsplit(":", 3)
+            if name.strip() and not name.startswith("#") and rest and name.strip() != "background":
+                names.append(name.strip())
+    return names
+
+
+def _add_object(rows: Rows, image_id: int, item: Element, place: str) -> str | None:
+    """Add one ``<object>``, or say why it is none."""
+    bounds = item.find("bndbox")
+    if bounds is None:
+        return "it has no bndbox"
+    texts = [(bounds.findtext(corner) or "").strip() for corner in _CORNERS]
+    box = _box(texts)
+    if box is None:
+        return f"its bndbox {shorten(texts)} is not four numbers"
+    said = (item.findtext("confidence") or "").strip()
+    score = number(said) if said else None
+    if said and score is None:
+        return f"its confidence {said!r} is no number"
+    name = clean((item.findtext("name") or "").strip())
+    extras = Extras(
+        difficult=_flag(item, "difficult"),
+        truncated=_flag(item, "truncated"),
+        score=None if score is None or score <= -1 else score,  # YMIR writes -1 for ground truth
+        source_id=place,
+        attributes=_attributes(item, bounds),
+    )
+    rows.add_box(image_id, name or None, box, extras)
+    return None
+
+
+def _box(texts: list[str]) -> Box | None:
+    """Left, top, width and height between two corners, the difference taken in decimal so that it is exact."""
+    corners = [number(text) for text in texts]
+    left, top, right, bottom = corners
+    if left is None or top is None or right is None or bottom is None:
+        return None
+    if not all(map(math.isfinite, (left, top, right, bottom))) or not any("." in text or "," in text for text in texts):
+        return left, top, right - left, bottom - top
+    exact = [decimal.Decimal(text.replace(",", ".")) for text in texts]
+    return left, top, float(exact[2] - exact[0]), float(exact[3] - exact[1])
+
+
+def _flag(item: Element, name: str) -> bool:
+    return (item.findtext(name) or "").strip().lower() in _TRUE
+
+
+def _attributes(item: Element, bounds: Element) -> str | None:
+    kept: dict[str, object] = {}
+    for name in _KEPT:
+        text = (item.findtext(name) or bounds.findtext(name) or "").strip()
+        if text.lower() not in _SAYS_NOTHING and not (name == "occluded" and text.lower() not in _TRUE):
+            kept[name] = text
+    tags = item.find("tags")
+    if tags is not None and len(tags):
+        kept["tags"] = {tag.tag: (tag.text or "").strip() for tag in tags}
+    return json.dumps(kept, sort_keys=True, separators=(",", ":")) if kept else None

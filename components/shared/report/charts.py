@@ -1,0 +1,20 @@
+"""Every chart a report can hold, under one name."""
+
+from components.shared.report.bars import bar_chart
+from components.shared.report.figure import Chart, Key, Mark, Series, Table
+from components.shared.report.histogram import histogram
+from components.shared.report.lines import line_chart, scatter_chart
+from components.shared.report.matrix import matrix_chart
+
+__all__ = [
+    "Chart",
+    "Key",
+    "Mark",
+    "Series",
+    "Table",
+    "bar_chart",
+    "histogram",
+    "line_chart",
+    "matrix_chart",
+    "scatter_chart",
+]

@@ -1,0 +1,347 @@
+"""The object store in an S3 bucket (MinIO, SeaweedFS, AWS) through the minio client, with nothing only MinIO can do."""
+
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.credentials import Credentials, IamAwsProvider, Provider
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+
+from components.shared.errors import ConfigError, CorruptionError, NotFoundError, StoreError
+from components.shared.files import write_atomically
+from components.shared.store import StoredObject, check_key
+
+TRIES = 5
+TIMEOUT = urllib3.Timeout(connect=5, read=30)  # seconds, each for one wait on the network
+PART = 32 << 20  # bytes of an upload's part: few requests for a shard, and little memory
+CONNECTIONS = 16
+
+_BACKOFF = 0.5  # seconds before the second retry, doubling from there
+_LONGEST_WAIT = 8.0
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
+_WRONG_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
+_BROKEN_BODY = (urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError, ConnectionError)
+
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class S3Store:
+    """A store in an S3 bucket below a prefix; see ``Store`` for what its methods promise.
+
+    Requests that meet 429, 5xx, a timeout or a reset connection are sent again by urllib3, up to ``TRIES`` times with
+    growing, jittered waits; a body that ends early is fetched again by the read that wanted it. A conditional put
+    whose answer was lost is settled by reading the object back.
+
+    Attributes:
+        uri: ``s3://bucket/prefix``; it holds no credentials.
+    """
+
+    def __init__(self, client: Minio, bucket: str, prefix: str = "", *, endpoint: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._base = f"{prefix}/" if prefix else ""
+        self._endpoint = endpoint
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    @classmethod
+    def from_environment(cls, uri: str) -> "S3Store":
+        """The store at ``s3://bucket/prefix`` with endpoint and credentials from the environment.
+
+        Raises:
+            ConfigError: the bucket, the prefix, the endpoint or half of a key pair is wrong.
+        """
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        prefix = prefix.rstrip("/")
+        if not _BUCKET.match(bucket):
+            raise ConfigError(f"{bucket!r} in the store {uri!r} is no bucket name: write 's3://bucket/prefix'.")
+        try:
+            check_key(prefix or "-")
+        except StoreError as error:
+            raise ConfigError(f"The prefix {prefix!r} in the store {uri!r} is not a clean path.") from error
+        endpoint = _endpoint(os.environ)
+        return cls(_connect(endpoint, os.environ), bucket, prefix, endpoint=endpoint)
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.uri!r})"
+
+    def read(self, key: str) -> bytes:
+        """The object's bytes."""
+        return self.read_tagged(key)[0]
+
+    def read_tagged(self, key: str) -> tuple[bytes, str]:
+        """The object's bytes and its entity tag."""
+        return self._fetch(key, lambda response: (response.read(), _entity_tag(response)))
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset``, one request."""
+        if length == 0:
+            return b""
+        data = self._fetch(key, lambda response: _part_of(response, offset, length), offset, length)
+        if len(data) != length:
+            raise CorruptionError(
+                f"{key!r} in {self.uri!r} ends at byte {offset + len(data)}, {offset + length} are needed:"
+                " it was cut, load the data again."
+            )
+        return data
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put the object."""
+        name = self._name(key)
+        with self._explained("write", key):
+            self._client.put_object(self._bucket, name, BytesIO(data), len(data), part_size=PART)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put the object only if the key is free (``If-None-Match: *``)."""
+        return self._put_if(key, data, {"If-None-Match": "*"})
+
+    def swap(self, key: str, data: bytes, expected: str | None) -> bool:
+        """Put the object only if its entity tag is still ``expected`` (``If-Match``)."""
+        return self.create(key, data) if expected is None else self._put_if(key, data, {"If-Match": f'"{expected}"'})
+
+    def upload(self, path: Path, key: str) -> None:
+        """Put a local file, in parts of ``PART`` bytes when it is larger."""
+        name = self._name(key)
+        with self._explained("write", key):
+            self._client.fput_object(self._bucket, name, str(path), part_size=PART, num_parallel_uploads=2)
+
+    def download(self, key: str, path: Path) -> None:
+        """Get the object into ``path``."""
+
+        def save(response: urllib3.BaseHTTPResponse) -> None:
+            with write_atomically(path) as temporary, temporary.open("xb") as handle:
+                for piece in response.stream(1 << 20):
+                    handle.write(piece)
+
+        self._fetch(key, save)
+
+    def exists(self, key: str) -> bool:
+        """Whether the key holds an object; False too when the bucket is missing."""
+        name = self._name(key)
+        try:
+            with self._explained("look up", key):
+                self._client.stat_object(self._bucket, name)
+        except NotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Objects whose key starts with ``prefix``, sorted here because SeaweedFS sorts folder by folder."""
+        found = []
+        with self._explained("list", prefix):
+            for entry in self._client.list_objects(self._bucket, prefix=self._base + prefix, recursive=True):
+                if not entry.object_name.endswith("/"):
+                    key = entry.object_name.removeprefix(self._base)
+                    found.append(StoredObject(key, entry.size or 0, (entry.etag or "").strip('"')))
+        yield from sorted(found, key=lambda entry: entry.key)
+
+    def delete(self, key: str) -> None:
+        """Remove the object."""
+        name = self._name(key)
+        with self._explained("delete", key):
+            self._client.remove_object(self._bucket, name)
+
+    def _name(self, key: str) -> str:
+        return self._base + check_key(key)
+
+    def _fetch(
+        self, key: str, consume: Callable[[urllib3.BaseHTTPResponse], _T], offset: int = 0, length: int = 0
+    ) -> _T:
+        """Get an object and hand the open response to ``consume``, again from the start when the body breaks off."""
+        name = self._name(key)
+        with self._explained("read", key):
+            for attempt in range(TRIES):
+                response = self._client.get_object(self._bucket, name, offset, length)
+                try:
+                    return consume(response)
+                except _BROKEN_BODY as error:
+                    if attempt == TRIES - 1:
+                        raise
+                    _logger.warning("Reading %r broke off (%s); trying again.", key, type(error).__name__)
+                    _pause(attempt)
+                finally:
+                    response.close()
+                    response.release_conn()
+        raise AssertionError  # the last attempt returned or raised
+
+    def _put_if(self, key: str, data: bytes, condition: dict[str, str]) -> bool:
+        """One put under a condition; False when the condition does not hold."""
+        name = self._name(key)
+        for attempt in range(TRIES):
+            try:
+                with self._explained("write", key):
+                    # put_object() of minio 7.2 takes no headers; a test guards this private method.
+                    self._client._put_object(self._bucket, name, data, dict(condition))  # noqa: SLF001
+            except StoreError as error:
+                cause = error.__cause__
+                if not isinstance(cause, S3Error):
+                    raise
+                if cause.code == "ConditionalRequestConflict" and attempt < TRIES - 1:  # AWS: two puts met, ask again
+                    _pause(attempt)
+                    continue
+                if cause.response.status == HTTPStatus.NOT_FOUND and cause.code in _ABSENT and "If-Match" in condition:
+                    return False
+                if cause.response.status != HTTPStatus.PRECONDITION_FAILED:
+                    raise
+                # A put that was sent twice may have lost to itself: the first went through, its answer did not.
+                return (attempt > 0 or _was_repeated(cause.response)) and self._holds(key, data)
+            return True
+        raise AssertionError  # the last attempt returned or raised
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        try:
+            return self.read(key) == data
+        except NotFoundError:
+            return False
+
+    @contextmanager
+    def _explained(self, verb: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise self._translated(error, verb, key) from error
+
+    def _translated(self, error: Exception, verb: str, key: str) -> StoreError:
+        """A client's error as ours; only codes and statuses go into the message, they hold no secret."""
+        place = f"{key!r} in {self.uri!r}"
+        code = error.code if isinstance(error, S3Error) else None
+        if code in _ABSENT:
+            return NotFoundError(f"{key!r} is not in the store {self.uri!r}.")
+        if code == "InvalidRange":
+            return CorruptionError(f"{place} is shorter than its index says: it was cut, load the data again.")
+        if code == "NoSuchBucket":
+            return StoreError(
+                f"The bucket {self._bucket!r} does not exist at {self._endpoint!r}: create it, for example with"
+                f" 'aws s3 mb s3://{self._bucket} --endpoint-url {self._endpoint}'."
+            )
+        if code in _WRONG_KEYS:
+            return StoreError(
+                f"{self._endpoint!r} does not accept the credentials ({code}):"
+                " check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN."
+            )
+        if code == "AccessDenied":
+            return StoreError(f"Not allowed to {verb} {place}: give the credentials the right to it.")
+        return StoreError(
+            f"Cannot {verb} {place} ({_reason(error)}): check that {self._endpoint!r} is up and reachable,"
+            " then run again."
+        )
+
+
+def _endpoint(environment: Mapping[str, str]) -> str:
+    names = ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    name = next((name for name in names if environment.get(name)), None)
+    if name is None:
+        return "https://s3.amazonaws.com"
+    parts = urlsplit(environment[name].strip())
+    try:
+        sound = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound or parts.username or parts.path.strip("/") or parts.query:
+        shown = parts.netloc.rpartition("@")[2]  # whatever stands before an @ may be a password
+        raise ConfigError(
+            f"{name} (host {shown!r}) is no endpoint: write for example 'http://seaweedfs.kubeflow:9000'."
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _connect(endpoint: str, environment: Mapping[str, str]) -> Minio:
+    access, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+    if bool(access) != bool(secret):
+        missing = "AWS_SECRET_ACCESS_KEY" if access else "AWS_ACCESS_KEY_ID"
+        raise ConfigError(
+            f"{missing} is not set though its partner is: set both, or neither to use the machine's role."
+        )
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    if not region and not endpoint.endswith("amazonaws.com"):
+        region = "us-east-1"  # what MinIO and SeaweedFS call themselves; saves a look-up
+    parts = urlsplit(endpoint)
+    return Minio(
+        parts.netloc,
+        access_key=access or None,
+        secret_key=secret or None,
+        session_token=environment.get("AWS_SESSION_TOKEN") or None,
+        secure=parts.scheme == "https",
+        region=region,
+        http_client=_pool(environment, TIMEOUT, TRIES),
+        credentials=None if access else _MachineRole(environment, region),
+    )
+
+
+class _MachineRole(Provider):  # type: ignore[misc]  # minio comes without types
+    """The role of a pod (web identity, ECS) or machine (EC2), for when the environment holds no keys."""
+
+    def __init__(self, environment: Mapping[str, str], region: str | None) -> None:
+        self._role = IamAwsProvider(http_client=_pool(environment, urllib3.Timeout(2), 2), region=region)
+
+    def retrieve(self) -> Credentials:
+        """Credentials for the next request."""
+        try:
+            return self._role.retrieve()
+        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError, KeyError) as error:
+            raise ConfigError(
+                "There are no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
+                " or run where a role gives them."
+            ) from error
+
+
+def _pool(environment: Mapping[str, str], timeout: urllib3.Timeout, tries: int) -> urllib3.PoolManager:
+    retry = urllib3.Retry(
+        total=tries - 1,
+        status_forcelist=_RETRIED,
+        allowed_methods=None,
+        backoff_factor=_BACKOFF,
+        backoff_max=_LONGEST_WAIT,
+        backoff_jitter=_BACKOFF,
+        raise_on_status=False,
+        respect_retry_after_header=False,  # a server's wish is not bounded, our waits are
+    )
+    authorities = environment.get("AWS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or certifi.where()
+    return urllib3.PoolManager(
+        maxsize=CONNECTIONS, timeout=timeout, retries=retry, cert_reqs="CERT_REQUIRED", ca_certs=authorities
+    )
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(min(_LONGEST_WAIT, _BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+
+
+def _was_repeated(response: urllib3.BaseHTTPResponse) -> bool:
+    return bool(response.retries and response.retries.history)
+
+
+def _entity_tag(response: urllib3.BaseHTTPResponse) -> str:
+    return cast("str", response.headers.get("etag", "")).strip('"')
+
+
+def _part_of(response: urllib3.BaseHTTPResponse, offset: int, length: int) -> bytes:
+    data = cast("bytes", response.read())
+    return data if response.status == HTTPStatus.PARTIAL_CONTENT else data[offset : offset + length]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, S3Error):
+        return f"{error.code}, status {error.response.status}"
+    if isinstance(error, ServerError):
+        return f"status {error.status_code}"
+    if isinstance(error, InvalidResponseError):
+        return f"status {error._code}"  # noqa: SLF001 - it has no public name
+    if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason is not None:
+        return type(error.reason).__name__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__

@@ -1,0 +1,336 @@
+"""Both stores keep the same promises, and the S3 one survives a bad network."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from minio import Minio
+
+from components.shared import store_s3
+from components.shared.errors import ConfigError, CorruptionError, NotFoundError, StoreError
+from components.shared.store import Store, open_store
+
+
+@pytest.fixture
+def store(store_uri: str) -> Store:
+    return open_store(store_uri)
+
+
+def test_what_was_written_is_read_back(store: Store) -> None:
+    store.write("a/b.bin", b"one")
+    store.write("a/b.bin", b"two")
+    store.write("empty", b"")
+    assert store.read("a/b.bin") == b"two"
+    assert store.read("empty") == b""
+    assert store.exists("a/b.bin")
+    assert not store.exists("a")
+
+
+def test_a_missing_key_is_not_found(store: Store, tmp_path: Path) -> None:
+    for use in (store.read, store.read_tagged, lambda key: store.download(key, tmp_path / "x")):
+        with pytest.raises(NotFoundError, match="'no/such'"):
+            use("no/such")
+    with pytest.raises(NotFoundError):
+        store.read_range("no/such", 0, 4)
+    assert not store.exists("no/such")
+    assert not (tmp_path / "x").exists()
+    store.delete("no/such")
+
+
+def test_a_range_gives_exactly_its_bytes(store: Store) -> None:
+    store.write("k", bytes(range(100)))
+    assert store.read_range("k", 10, 5) == bytes(range(10, 15))
+    assert store.read_range("k", 0, 100) == bytes(range(100))
+    assert store.read_range("k", 0, 0) == b""
+
+
+@pytest.mark.parametrize(("offset", "length"), [(90, 20), (100, 1), (500, 3)])
+def test_a_range_past_the_end_is_corruption(store: Store, offset: int, length: int) -> None:
+    store.write("k", bytes(100))
+    with pytest.raises(CorruptionError, match="'k'"):
+        store.read_range("k", offset, length)
+
+
+def test_create_takes_only_a_free_key(store: Store) -> None:
+    assert store.create("k", b"first")
+    assert not store.create("k", b"second")
+    assert store.read("k") == b"first"
+    store.delete("k")
+    assert store.create("k", b"third")
+
+
+def test_swap_replaces_only_what_was_expected(store: Store) -> None:
+    assert store.swap("k", b"1", None)
+    assert not store.swap("k", b"x", None)
+    _, tag = store.read_tagged("k")
+    assert store.swap("k", b"2", tag)
+    assert not store.swap("k", b"3", tag)
+    assert not store.swap("absent", b"3", tag)
+    assert store.read("k") == b"2"
+    assert not store.exists("absent")
+
+
+def test_of_racing_creates_one_wins(store: Store) -> None:
+    for turn in range(4):
+        assert _winners(lambda who, turn=turn: store.create(f"race/{turn}", b"%d" % who)) == 1
+
+
+def test_of_racing_swaps_one_wins(store: Store) -> None:
+    store.write("k", b"start")
+    for turn in range(4):
+        _, tag = store.read_tagged("k")
+        assert _winners(lambda who, turn=turn, tag=tag: store.swap("k", b"%d %d" % (turn, who), tag)) == 1
+
+
+def test_no_increment_is_lost_between_racing_writers(store: Store) -> None:
+    store.write("counter", b"0")
+
+    def increment(_: int) -> bool:
+        for _attempt in range(100):
+            value, tag = store.read_tagged("counter")
+            if store.swap("counter", b"%d" % (int(value) + 1), tag):
+                return True
+        return False
+
+    assert _winners(increment) == 4
+    assert store.read("counter") == b"4"
+
+
+def test_files_go_up_and_come_down_whole(store: Store, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "deep" / "target"
+    source.write_bytes(os.urandom(3_000_000))
+    store.upload(source, "big")
+    store.download("big", target)
+    assert target.read_bytes() == source.read_bytes()
+    assert [path.name for path in target.parent.iterdir()] == ["target"]
+
+
+def test_a_file_larger_than_a_part_goes_up_in_parts(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_s3, "PART", 5 << 20)
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(12 << 20))
+    store.upload(source, "big")
+    assert store.read("big") == source.read_bytes()
+
+
+def test_listing_is_sorted_by_key_and_bounded_by_the_prefix(store: Store) -> None:
+    keys = ["o/Z", "o/a-b/x", "o/a.b", "o/a/x", "o/a0", "o/é +%&.txt", "p"]
+    for key in keys:
+        store.write(key, key.encode())
+    assert [entry.key for entry in store.list("")] == keys
+    assert [entry.key for entry in store.list("o/a")] == ["o/a-b/x", "o/a.b", "o/a/x", "o/a0"]
+    assert [entry.key for entry in store.list("o/a/")] == ["o/a/x"]
+    assert list(store.list("none/")) == []
+    assert [entry.size for entry in store.list("p")] == [1]
+    before = next(iter(store.list("p"))).tag
+    store.write("p", b"other")
+    assert next(iter(store.list("p"))).tag != before
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/etc/passwd", "../x", "a/../x", "a//b", "./a", "a/", "a\nb", ".tmp-1", ".locks/00"]
+)
+def test_a_key_that_leaves_the_root_is_refused(store: Store, key: str) -> None:
+    for use in (store.read, store.exists, store.delete, lambda key: store.write(key, b"")):
+        with pytest.raises(StoreError, match="cannot be used"):
+            use(key)
+
+
+def test_a_file_store_has_one_address_however_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = (tmp_path / "my store").as_uri()
+    for written in ("my store", "file://my store", f"file://{tmp_path}/my store", expected, str(tmp_path / "my store")):
+        assert open_store(written).uri == expected
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket", "minio://bucket/x", "s3://", "s3://B/x", "s3://bucket/../x", "file://"])
+def test_a_wrong_address_is_refused_with_advice(uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"write|clean path"):
+        open_store(uri)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["seaweedfs:9000", "ftp://host", "http://me:hunter2@host", "http://h:x", "http://h/p"]
+)
+def test_a_wrong_endpoint_is_refused_without_showing_a_password(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_ENDPOINT_URL", endpoint)
+    with pytest.raises(ConfigError, match="S3_ENDPOINT_URL") as caught:
+        open_store("s3://bucket")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_half_a_key_pair_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "only-half")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    with pytest.raises(ConfigError, match="AWS_SECRET_ACCESS_KEY is not set"):
+        open_store("s3://bucket")
+
+
+@pytest.mark.parametrize("store_uri", ["s3"], indirect=True)
+def test_a_missing_bucket_says_how_to_make_it(store_uri: str) -> None:
+    del store_uri
+    with pytest.raises(StoreError, match="aws s3 mb s3://no-such-bucket"):
+        open_store("s3://no-such-bucket").write("k", b"")
+
+
+@pytest.mark.parametrize("store_uri", ["s3"], indirect=True)
+def test_a_wrong_secret_is_named_but_not_shown(store_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-hunter2")
+    store = open_store(store_uri)
+    with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        store.read("k")
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {store!r} {vars(store)}"
+
+
+def test_minio_still_has_the_method_conditional_puts_stand_on() -> None:
+    names = Minio._put_object.__code__.co_varnames
+    assert names[1:5] == ("bucket_name", "object_name", "data", "headers")
+
+
+def test_temporary_files_of_a_killed_writer_are_invisible(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    code = (
+        "import sys, os; from components.shared.store import open_store; store = open_store(sys.argv[1])\n"
+        "print('go', flush=True)\nwhile True: store.write('k', os.urandom(1 << 20))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (tmp_path / ".tmp-left-behind").write_bytes(b"half")
+    assert {(entry.key, entry.size) for entry in store.list("")} <= {("k", 1 << 20)}
+
+
+class _Network:
+    """A server that answers each request with the next of its scripted misfortunes, then as a tiny S3."""
+
+    def __init__(self) -> None:
+        self.misfortunes: list[str] = []
+        self.objects: dict[str, bytes] = {}
+        self.requests = 0
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Network]:  # noqa: C901 - a whole small server
+    state = _Network()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def misfortune(self) -> str:
+            state.requests += 1
+            return state.misfortunes.pop(0) if state.misfortunes else ""
+
+        def answer(self, status: int, body: bytes = b"", cut: int = 0) -> None:
+            self.send_response(status)
+            self.send_header("ETag", f'"{hash(body):x}"')
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) - cut])
+            self.close_connection = bool(cut)
+
+        def failed(self, misfortune: str) -> bool:
+            if misfortune.isdigit():
+                self.answer(int(misfortune), b"<Error><Code>SlowDown</Code></Error>")
+            if misfortune == "reset":
+                self.connection.close()
+                self.close_connection = True
+            return misfortune.isdigit() or misfortune == "reset"
+
+        def do_GET(self) -> None:
+            misfortune = self.misfortune()
+            if not self.failed(misfortune):
+                self.answer(200, state.objects[self.path], cut=3 if misfortune == "truncated" else 0)
+
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            misfortune = self.misfortune()
+            if self.failed(misfortune):
+                return
+            if self.headers.get("If-None-Match") == "*" and self.path in state.objects:
+                self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+                return
+            state.objects[self.path] = body
+            if misfortune == "lost answer":
+                self.connection.close()
+                self.close_connection = True
+            else:
+                self.answer(200)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("S3_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr(store_s3, "_BACKOFF", 0.01)
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("misfortune", ["500", "502", "503", "429", "reset", "truncated"])
+def test_a_read_outlives_passing_trouble(network: _Network, misfortune: str) -> None:
+    network.objects["/bucket/k"] = b"the whole body"
+    network.misfortunes = [misfortune] * 3
+    assert open_store("s3://bucket").read("k") == b"the whole body"
+    assert network.requests == 4
+
+
+@pytest.mark.parametrize("misfortune", ["503", "reset"])
+def test_a_write_outlives_passing_trouble(network: _Network, misfortune: str) -> None:
+    network.misfortunes = [misfortune] * 3
+    open_store("s3://bucket").write("k", b"data")
+    assert network.objects["/bucket/k"] == b"data"
+
+
+@pytest.mark.parametrize("misfortune", ["503", "reset", "truncated"])
+def test_lasting_trouble_ends_in_one_sentence_after_five_tries(network: _Network, misfortune: str) -> None:
+    network.objects["/bucket/k"] = b"the whole body"
+    network.misfortunes = [misfortune] * 50
+    with pytest.raises(StoreError, match=r"Cannot read 'k'.*check that"):
+        open_store("s3://bucket").read("k")
+    assert network.requests == store_s3.TRIES
+
+
+def test_a_create_whose_answer_was_lost_knows_it_won(network: _Network) -> None:
+    network.misfortunes = ["lost answer"]
+    assert open_store("s3://bucket").create("k", b"mine")
+
+
+def test_a_repeated_create_does_not_claim_another_writers_object(network: _Network) -> None:
+    network.objects["/bucket/k"] = b"theirs"
+    network.misfortunes = ["reset"]
+    assert not open_store("s3://bucket").create("k", b"mine")
+
+
+def test_a_create_that_met_equal_bytes_at_once_lost(network: _Network) -> None:
+    network.objects["/bucket/k"] = b"same"
+    assert not open_store("s3://bucket").create("k", b"same")
+
+
+def _winners(attempt: Callable[[int], bool], threads: int = 4) -> int:
+    barrier = threading.Barrier(threads)
+
+    def run(who: int) -> bool:
+        barrier.wait()
+        return attempt(who)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(run, range(threads)))
