@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -84,7 +85,6 @@ def load(options: LoadOptions, store_uri: str, directory: Path, report: Path, no
         dataset, new_bytes = _store_images(parsed, name, store, work, notify)
     notify(0.95, "committing")
     manifest = dataset_store.commit(store, dataset)
-    dataset_store.set_alias(store, name, "latest", manifest.version)
     dataset.save(directory)
     counts = _counts(dataset, new_bytes)
     write_report(report, dataset, manifest.version, source=options.source, format_name=found.name, counts=counts)
@@ -112,7 +112,7 @@ def _store_images(parsed: Parsed, name: str, store: Store, work: Path, notify: N
     shards = tuple(
         ShardReference(sha256=digest, size=sizes.get(digest) or _shard_size(store, digest)) for digest in sorted(used)
     )
-    columns = {
+    columns: dict[str, list[Any]] = {
         "sha256": [look and look.digest for look in seen],
         "width": [look.probe.width if look else 0 for look in seen],
         "height": [look.probe.height if look else 0 for look in seen],

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from components.data_load.sample_paint import FloatImage
 from components.data_load.sample_shapes import Colour, hsv, lit
@@ -23,10 +24,10 @@ def wood(rng: np.random.Generator, edge: int) -> FloatImage:
     rings = np.sin(rng.uniform(0.5, 0.9) * 55 * rows[:, None] / edge + 2.4 * _cloud(rng, edge, 5, 3) + 2.0 * tone)
     streaks = _cloud(rng, edge, max(edge // 3, 8), 4)
     grain = tone * (1 + 0.055 * rings + 0.05 * streaks)
-    joint: FloatImage = np.abs(rows - np.round(rows * planks / edge) * edge / planks)[:, None] * 320 / edge
+    joint = np.abs(rows - np.round(rows * planks / edge) * edge / planks)[:, None] * 320 / edge
     grain = grain * np.clip(0.35 + 0.45 * joint, 0, 1)
     image = _coloured(base, grain)
-    return np.ascontiguousarray(image.transpose(1, 0, 2)) if rng.random() < 0.5 else image  # noqa: PLR2004 - half of them
+    return np.ascontiguousarray(image.transpose(1, 0, 2)) if rng.integers(2) else image
 
 
 def concrete(rng: np.random.Generator, edge: int) -> FloatImage:
@@ -78,7 +79,7 @@ def cloth(rng: np.random.Generator, edge: int) -> FloatImage:
 
 def pegboard(rng: np.random.Generator, edge: int) -> FloatImage:
     """A perforated tool wall, hardboard brown or painted."""
-    base = hsv(30, 0.42, 0.66) if rng.random() < 0.5 else hsv(rng.uniform(0, 360), 0.07, 0.8)  # noqa: PLR2004 - half of them
+    base = hsv(30, 0.42, 0.66) if rng.integers(2) else hsv(rng.uniform(0, 360), 0.07, 0.8)
     image = _coloured(base, 1 + 0.03 * _cloud(rng, edge, 5) + 0.025 * _cloud(rng, edge, edge // 3))
     pitch = rng.uniform(0.062, 0.1) * edge
     hole = 0.13 * pitch
@@ -96,8 +97,8 @@ def light(rng: np.random.Generator, edge: int) -> FloatImage:
     line = np.linspace(-1, 1, edge, dtype=np.float32)
     slope = np.cos(direction) * line[None, :] + np.sin(direction) * line[:, None]
     corners = line[None, :] ** 2 + line[:, None] ** 2
-    gain = rng.uniform(0.86, 1.1) + rng.uniform(0.03, 0.16) * slope - rng.uniform(0.0, 0.08) * corners
-    return gain[..., None].astype(np.float32)
+    gain: FloatImage = rng.uniform(0.86, 1.1) + rng.uniform(0.03, 0.16) * slope - rng.uniform(0.0, 0.08) * corners
+    return gain[..., None]
 
 
 def sensor_noise(rng: np.random.Generator, edge: int) -> FloatImage:
@@ -112,11 +113,12 @@ def _cloud(rng: np.random.Generator, edge: int, rows: int, columns: int | None =
     return smooth
 
 
-def _coloured(base: Colour, grain: FloatImage) -> FloatImage:
-    return (grain[..., None] * np.array(base, dtype=np.float64)).astype(np.float32)
+def _coloured(base: Colour, grain: FloatImage | npt.NDArray[np.float64]) -> FloatImage:
+    image: FloatImage = (grain[..., None] * np.array(base)).astype(np.float32)
+    return image
 
 
-def _fixed(path: np.ndarray) -> np.ndarray:
+def _fixed(path: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     return np.round(path * (1 << _SHIFT)).astype(np.int32)
 
 

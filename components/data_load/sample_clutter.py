@@ -22,11 +22,12 @@ from components.data_load.tools import Drawing
 
 _LOOSE_SHARE = 0.78  # of the clutter that is metal, the rest is paper and paint
 _BRASS: Colour = (196, 160, 84)
+_BRASS_SHARE = 0.3
 
 
 def screw(rng: np.random.Generator) -> list[Part]:
     """A wood screw: countersunk head, tapering thread."""
-    shades = tube(_BRASS) if rng.random() < 0.3 else polished(rng.uniform(0.5, 0.8))  # noqa: PLR2004 - some are brass
+    shades = tube(_BRASS) if rng.random() < _BRASS_SHARE else polished(rng.uniform(0.5, 0.8))
     return [
         part(turned((-0.36, 0.09), (0.3, 0.075), (0.5, 0.01)), shades),
         *(part(bar((-0.11, y), (0.11, y + 0.05), 0.035), shades, rim=0.4) for y in np.arange(-0.15, 0.4, 0.1)),
@@ -90,6 +91,6 @@ def pick(rng: np.random.Generator) -> tuple[Drawing, float]:
     """Some piece of clutter and its size as a share of the image's edge."""
     if rng.random() < _LOOSE_SHARE:
         return (screw, bolt, nut, washer)[int(rng.integers(4))], rng.uniform(0.035, 0.085)
-    if rng.random() < 0.5:  # noqa: PLR2004 - half of them
+    if rng.integers(2):
         return paper, rng.uniform(0.14, 0.26)
     return paint_spot, rng.uniform(0.06, 0.2)

@@ -20,6 +20,7 @@ MOST_COVERED = 0.2  # share of a tool's box that another tool's box may cover
 MOST_CUT = 0.18  # share of a tool's width or height that the frame may cut off
 
 _CUT_SHARE = 0.1
+_SIDES = ("left", "right", "top", "bottom")
 _TRIES = 25  # places tried before a smaller size is
 _SHRINK = (1.0, 0.8, 0.65, 0.5)
 _FULL_TURN = 360.0
@@ -153,12 +154,14 @@ def _try_sizes(
 def _somewhere(rng: np.random.Generator, sprite: Sprite, edge: int, *, cut_left: bool) -> tuple[int, int]:
     inner_left, inner_top, width, height = _solid_box(sprite, 0, 0)
     left, top = rng.uniform(0, edge - width), rng.uniform(0, edge - height)
-    side = 0 if cut_left else int(rng.integers(4)) if rng.random() < _CUT_SHARE else None
+    side = _SIDES[int(rng.integers(4))] if rng.random() < _CUT_SHARE else None
+    if cut_left:
+        side = "left"
     hidden = rng.uniform(0.4, 1.0) * MOST_CUT
-    if side in {0, 1}:
-        left = -hidden * width if side == 0 else edge - (1 - hidden) * width
+    if side in {"left", "right"}:
+        left = -hidden * width if side == "left" else edge - (1 - hidden) * width
     elif side is not None:
-        top = -hidden * height if side == 2 else edge - (1 - hidden) * height  # noqa: PLR2004 - left, right, top, bottom
+        top = -hidden * height if side == "top" else edge - (1 - hidden) * height
     return round(left - inner_left), round(top - inner_top)
 
 

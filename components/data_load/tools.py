@@ -144,7 +144,7 @@ def paintbrush(rng: np.random.Generator) -> list[Part]:
 def screwdriver(rng: np.random.Generator) -> list[Part]:
     """A flat-blade screwdriver, tip down: ribbed handle, steel shaft."""
     grip = painted(rng, 2, 9, 0.92, 0.85)
-    cap = lit(grip, 0.45) if rng.random() < 0.5 else (40.0, 40.0, 44.0)  # noqa: PLR2004 - half of them
+    cap = lit(grip, 0.45) if rng.integers(2) else (40.0, 40.0, 44.0)
     grey = rng.uniform(0.68, 0.85)
     handle = turned(
         (-0.5, 0.05),
@@ -179,7 +179,7 @@ def screwdriver(rng: np.random.Generator) -> list[Part]:
 def wheelbarrow(rng: np.random.Generator) -> list[Part]:
     """A wheelbarrow from the side, wheel to the right: tray, frame, leg and a spoked wheel."""
     tray = painted(rng, 128, 14, 0.75, 0.62)
-    frame: Colour = hsv(30, 0.62, 0.66) if rng.random() < 0.5 else (112.0, 116.0, 124.0)  # noqa: PLR2004 - half of them
+    frame: Colour = hsv(30, 0.62, 0.66) if rng.integers(2) else (112.0, 116.0, 124.0)
     hull = points((-0.3, -0.25), (0.42, -0.3), (0.2, 0.06), (-0.13, 0.08))
     beam = tube(frame)
     return [

@@ -49,7 +49,7 @@ def rule_examples(prepared: Prepared) -> list[Example]:
     about_images = shown.filter(pl.col("annotation").is_null() & (pl.col("action") != Action.REJECTED.value))
     truth = pl.concat(part.ground_truth() for part in prepared.splits.values())
     examples += [
-        Example(row["image_id"], _boxes(truth, row["image_id"]), _caption(row), (row["rule"],))
+        Example(int(row["image_id"]), _boxes(truth, int(row["image_id"])), _caption(row), (row["rule"],))
         for row in _first(about_images)
     ]
     return examples

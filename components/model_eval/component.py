@@ -39,14 +39,14 @@ def model_eval(
     """
     from pathlib import Path
 
-    from components.model_eval.evaluate import EvaluateOptions, confusion_for_kfp, run
+    from components.model_eval.evaluate import EvaluateOptions, confusion_for_kfp, evaluate
     from components.shared.step import run_step
 
     options = EvaluateOptions(min_map50=min_map50, device=device)
     evaluation = run_step(
         "model_eval",
         store,
-        run,
+        evaluate,
         Path(test.path),
         Path(archive.path),
         store,

@@ -25,19 +25,6 @@ logger = logging.getLogger(__name__)
 _PREDICTING = 0.85  # share of the step that predicting takes
 
 
-def run(
-    notify: Notify,
-    test_dir: Path,
-    archive_dir: Path,
-    store_uri: str,
-    predictions_dir: Path,
-    report: Path,
-    options: EvaluateOptions,
-) -> Evaluation:
-    """``evaluate`` in the order of arguments a step's body has."""
-    return evaluate(test_dir, archive_dir, store_uri, predictions_dir, report, options, notify)
-
-
 def evaluate(
     test_dir: Path,
     archive_dir: Path,

@@ -119,7 +119,7 @@ def with_outcomes(
         pl.Series("outcome", np.where(ignored, Outcome.IGNORED.value, right), dtype=pl.String),
         pl.Series("iou", overlap),
         _take(truths.get_column("annotation_id"), partner),
-    ).select(PREDICTIONS)
+    ).select(*PREDICTIONS)
     matched = truths.with_columns(
         _take(predictions.get_column("score"), finder), _take(predictions.get_column("iou"), finder)
     )
@@ -136,7 +136,7 @@ def at_confidence(truths: pl.DataFrame, confidence: float) -> pl.DataFrame:
         .then(pl.lit(Outcome.MATCHED.value))
         .otherwise(pl.lit(Outcome.MISSED.value))
     )
-    return truths.with_columns(outcome.alias("outcome")).select(TRUTHS)
+    return truths.with_columns(outcome.alias("outcome")).select(*TRUTHS)
 
 
 def matches_by_image(

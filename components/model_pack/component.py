@@ -16,8 +16,8 @@ def model_pack(model: Input[TrainedModel], store: str, archive: Output[BentoArch
     """
     from pathlib import Path
 
-    from components.model_pack.pack import pack
+    from components.model_pack.pack import run
     from components.shared.step import run_step
 
-    manifest = run_step("model_pack", store, pack, Path(model.path), Path(archive.path))
+    manifest = run_step("model_pack", store, run, Path(model.path), Path(archive.path))
     archive.metadata.update(digest=manifest.content_digest, tag=manifest.tag)

@@ -54,9 +54,9 @@ LICENCES = (
 _NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
 
 
-def run(notify: Notify, model: Path, archive: Path, name: str = "detector") -> ArchiveManifest:
-    """The step: ``pack`` under the name the registry knows it by."""
-    return pack(model, archive, name=name, notify=notify)
+def run(model: Path, archive: Path, notify: Notify = silent) -> ArchiveManifest:
+    """The step: ``pack`` under the name the model's manifest gives."""
+    return pack(model, archive, name=load_manifest(model).name, notify=notify)
 
 
 def pack(model: Path, archive: Path, *, name: str, notify: Notify = silent) -> ArchiveManifest:

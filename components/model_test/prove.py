@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _GREY = (114, 114, 114)
 
 
-def run(notify: Notify, model: Path, archive: Path, val: Path, store: str, images: int, report: Path) -> Proof:
+def run(model: Path, archive: Path, val: Path, store: str, images: int, report: Path, notify: Notify = silent) -> Proof:
     """The step: prove on the test image, an empty one and ``images`` images of the dataset ``val``."""
     return prove(model, archive, images=read_samples(val, store, images), report=report, notify=notify)
 

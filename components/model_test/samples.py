@@ -1,12 +1,11 @@
 """Take a few images of a dataset to compare predictions on."""
 
-import hashlib
 from pathlib import Path
 
 import polars as pl
 
 from components.shared.dataset import Dataset
-from components.shared.errors import CorruptionError
+from components.shared.shards import ImageReader
 from components.shared.store import open_store
 
 
@@ -16,17 +15,9 @@ def read_samples(directory: Path, store: str, count: int) -> list[bytes]:
     They are the first by digest: the same ones each time, and no particular ones.
 
     Raises:
+        NotFoundError: the store does not have an image's shard.
         CorruptionError: the store gives other bytes than the dataset names.
     """
     images = Dataset.load(directory).images.filter(pl.col("problem").is_null() & pl.col("shard").is_not_null())
-    chosen = images.unique("sha256").sort("sha256").head(count)
-    if not chosen.height:
-        return []
-    shards = open_store(store)
-    found = []
-    for name, digest, shard, offset, size in chosen.select("name", "sha256", "shard", "offset", "bytes").iter_rows():
-        encoded = shards.read_range(f"shards/{shard}.tar", offset, size)
-        if hashlib.sha256(encoded).hexdigest() != digest:
-            raise CorruptionError(f"The image {name!r} in shard {shard!r} has other bytes than its dataset says.")
-        found.append(encoded)
-    return found
+    chosen = images.sort("sha256", "image_id").unique("sha256", keep="first", maintain_order=True).head(count)
+    return [encoded for _, encoded in ImageReader(open_store(store)).read_many(chosen)]

@@ -18,8 +18,9 @@ from components.shared.errors import CorruptionError, NotFoundError
 from components.shared.store import Store
 
 TARGET_BYTES = 128 << 20
-REQUEST_BYTES = 24 << 20  # one range request asks for at most this, unless a single image is larger
-WINDOW_BYTES = 48 << 20  # images read ahead together; two windows are in flight
+WINDOW_BYTES = 32 << 20  # images that are asked for together; of a table in shard order they share one request
+REQUEST_BYTES = 40 << 20  # one request's limit: a window with the headers and gaps between its images
+READ_AHEAD = 3  # windows in flight
 GAP_BYTES = 512 << 10  # unwanted bytes between two images worth reading to save a request
 
 _COLUMNS = ("image_id", "name", "sha256", "shard", "offset", "bytes")
@@ -218,7 +219,7 @@ class ImageReader:
                 groups = _coalesced(window, self._gap)
                 futures = [(group, pool.submit(self._fetch, [window[i] for i in group])) for group in groups]
                 in_flight.append((window, futures))
-                if len(in_flight) > 1:
+                if len(in_flight) >= READ_AHEAD:
                     yield from _in_order(*in_flight.popleft())
             while in_flight:
                 yield from _in_order(*in_flight.popleft())

@@ -159,7 +159,7 @@ class _Watcher:
 
     def _epoch_done(self, trainer: Any) -> None:  # noqa: ANN401 - same
         number = trainer.epoch + 1
-        if self.epochs and number <= self.epochs[-1].number or number > self._total:
+        if (self.epochs and number <= self.epochs[-1].number) or number > self._total:
             return  # the library calls once more after the last epoch, for its final validation
         values = {
             str(key): float(value) for key, value in trainer.label_loss_items(trainer.tloss, prefix="train").items()

@@ -111,7 +111,7 @@ def _resolve(device: str) -> object:
     """The ``torch.device`` for a name; giving the library a name would have it choose threads and devices itself."""
     import torch  # noqa: PLC0415 - shared modules load without torch
 
-    if device == "auto":
+    if device in {"", "auto"}:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(f"cuda:{device}" if device.isdigit() else device)

@@ -99,9 +99,7 @@ def test_numbers_that_are_undefined_are_left_out(shapes: Any, truth: Any, detect
     box = (10.0, 10.0, 50.0, 50.0)
     dataset = shapes([truth(0, "cat", box)], ["cat"], 1)
 
-    evaluation = evaluate_predictions(
-        dataset, detections([found(0, "cat", 0.9, box)]), ("cat",), EvaluateOptions()
-    )
+    evaluation = evaluate_predictions(dataset, detections([found(0, "cat", 0.9, box)]), ("cat",), EvaluateOptions())
 
     assert "map_medium" in evaluation.metrics
     assert not {"map_small", "map_large", "ar_small", "ar_large"} & set(evaluation.metrics)

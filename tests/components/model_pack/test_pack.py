@@ -121,7 +121,7 @@ def test_a_failed_build_says_why_and_leaves_no_archive(
 
 def test_the_step_tells_how_far_it_is(model: Path, tmp_path: Path) -> None:
     heard: list[float] = []
-    manifest = run(lambda share, _: heard.append(share), model, tmp_path / "packed")
+    manifest = run(model, tmp_path / "packed", notify=lambda share, _: heard.append(share))
     assert manifest.name == "detector"
     assert heard == sorted(heard)
     assert heard[-1] == 1.0
