@@ -48,7 +48,7 @@ def show(console: Console, record: RunRecord, directory: Path) -> None:
     console.print()
 
     def line(label: str, text: object) -> None:
-        console.print(f"{label:<10}{text}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{label:<12}{text}", highlight=False, markup=False, soft_wrap=True)
 
     line("run", f"{record.run_id}: {record.state} in {record.seconds or 0:.1f} s")
     if record.metrics:

@@ -35,7 +35,7 @@ ADVICE: dict[Rule, tuple[str, str]] = {
         "Copy or export the file again.",
     ),
     Rule.SIZE_MISMATCH: (
-        "The annotations name another image size than the file has; boxes were scaled or turned only where that is sure.",
+        "The annotations name another image size than the file has; boxes were scaled or turned only where sure.",
         "Look at the pictures of those left alone; annotate again on the file itself if they do not fit.",
     ),
     Rule.MISSING_IMAGE: (

@@ -11,6 +11,7 @@ from components.data_prep import rows
 from components.data_prep.classes import plan_classes
 from components.data_prep.outcome import Audit, Prepared, PrepareOptions
 from components.data_prep.quality import Losses, measure_losses, refuse_bad_data, refuse_empty_data
+from components.data_prep.report import write_report
 from components.data_prep.split import SPLITS, Assignment, assign_splits
 from components.data_prep.validate import Checked, validate
 from components.shared.dataset import Dataset, load_manifest
@@ -52,8 +53,6 @@ def run(
     dataset = Dataset.load(dataset_dir)
     prepared = _prepare(dataset, options, load_manifest(dataset_dir).version, notify)
     notify(0.5, "drawing the report")
-    from components.data_prep.report import write_report  # noqa: PLC0415
-
     write_report(report, prepared, options, open_store(store_uri))
     notify(0.8, "saving the splits")
     for split, part in prepared.splits.items():
@@ -85,7 +84,7 @@ def _prepare(dataset: Dataset, options: PrepareOptions, parent: str, notify: Not
     notify(0.1, "judging every record")
     checked = validate(dataset, plan, options.min_box_size)
     losses = measure_losses(dataset, checked)
-    ledger = _merge_ledgers(dataset.ledger, checked.ledger)
+    ledger = pl.concat([dataset.ledger, checked.ledger])
     refuse_bad_data(losses, ledger, options.max_rejected_share)
     refuse_empty_data(checked.images, checked.annotations, plan.classes)
     notify(0.4, "splitting")
@@ -113,10 +112,6 @@ def _prepare(dataset: Dataset, options: PrepareOptions, parent: str, notify: Not
     return Prepared(**parts, counts=counts, audit=audit)
 
 
-def _merge_ledgers(before: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([before.select(rows.empty().columns), now])
-
-
 def _with_split(images: pl.DataFrame, assignment: Assignment) -> pl.DataFrame:
     columns = images.columns
     joined = images.drop("split").join(
@@ -141,11 +136,11 @@ def _part(whole: Dataset, split: str) -> Dataset:
     if ids.is_empty():
         raise DataQualityError(f"No image is left for {split}: bring more images, or use split 'random'.")
     part = whole.subset(ids, split=split)
-    names = whole.images if split == "train" else part.images
-    if split == "train":
-        elsewhere = names.filter(pl.col("split") != split).get_column("name")
-        return replace(part, ledger=whole.ledger.filter(~pl.col("image").is_in(elsewhere.implode())))
-    return replace(part, ledger=whole.ledger.filter(pl.col("image").is_in(names.get_column("name").implode())))
+    if split != "train":
+        names = part.images.get_column("name")
+        return replace(part, ledger=whole.ledger.filter(pl.col("image").is_in(names.implode())))
+    elsewhere = whole.images.filter(pl.col("split") != split).get_column("name")
+    return replace(part, ledger=whole.ledger.filter(~pl.col("image").is_in(elsewhere.implode())))
 
 
 def _counts(

@@ -46,14 +46,12 @@ def flags(prepared: Prepared, options: PrepareOptions) -> list[str]:
     largest = present.get_column("train_boxes").max()
     rare = pl.col("train_boxes") * IMBALANCE < largest
     found = [
-        _flag(table.filter(pl.col("total") == 0), "have no box at all; they keep their class id"),
-        _flag(present.filter(pl.col("train_boxes") == 0), "have no box in train: the model cannot learn them"),
-        _flag(present.filter(pl.col("train_boxes").is_between(1, FEW - 1)), f"have fewer than {FEW} boxes in train"),
-        _flag(present.filter(rare), f"are more than {IMBALANCE} times rarer in train than the largest class"),
+        _flag(table.filter(pl.col("total") == 0), "No box at all (the class keeps its id)"),
+        _flag(present.filter(pl.col("train_boxes") == 0), "No box in train, so the model cannot learn it"),
+        _flag(present.filter(pl.col("train_boxes").is_between(1, FEW - 1)), f"Fewer than {FEW} boxes in train"),
+        _flag(present.filter(rare), f"More than {IMBALANCE} times rarer in train than the largest class"),
         *(
-            _flag(
-                present.filter(pl.col(f"{split}_boxes") == 0), f"are absent from {split}: nothing measures them there"
-            )
+            _flag(present.filter(pl.col(f"{split}_boxes") == 0), f"Absent from {split}, so nothing measures it there")
             for split in ("val", "test")
         ),
     ]
@@ -70,4 +68,4 @@ def _flag(classes: pl.DataFrame, problem: str) -> str:
     if not names:
         return ""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{len(names)} class(es) {problem}: {', '.join(names[:NAMED])}{more}."
+    return f"{problem}: {', '.join(names[:NAMED])}{more}."

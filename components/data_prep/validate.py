@@ -63,7 +63,7 @@ def validate(dataset: Dataset, plan: ClassPlan, min_box_size: float) -> Checked:
         judged.fixed.join(doubled, left_on="image", right_on="name", how="anti", maintain_order="left"),
     ]
     return Checked(
-        images=kept.select(IMAGES.keys()),
+        images=_with_true_size(kept, sizes).select(IMAGES.keys()),
         annotations=accepted.select(ANNOTATIONS.keys()),
         ledger=pl.concat(ledger),
         left_out=dict(left_out.iter_rows()),
@@ -95,6 +95,15 @@ def _without(table: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
     if images.is_empty():
         return table  # a join would copy the whole table
     return table.join(images, on="image_id", how="anti", maintain_order="left")
+
+
+def _with_true_size(images: pl.DataFrame, mismatches: pl.DataFrame) -> pl.DataFrame:
+    """Where the boxes were mended they belong to the real size now, so nobody may mend them again."""
+    mended = mismatches.filter(pl.col("mending") != Mending.KEPT.value).get_column("image_id").implode()
+    return images.with_columns(
+        pl.when(pl.col("image_id").is_in(mended)).then(side).otherwise(f"declared_{side}").alias(f"declared_{side}")
+        for side in ("width", "height")
+    )
 
 
 def _lost(images: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:

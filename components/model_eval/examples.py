@@ -53,7 +53,8 @@ def draw_examples(evaluation: Evaluation, reader: Images, images: pl.DataFrame) 
     wanted = pl.concat([group.get_column("image_id") for group in groups.values()]).unique()
     names = dict(images.select("image_id", "name").iter_rows())
     drawn: dict[str, dict[int, Picture]] = {kind: {} for kind in groups}
-    for image_id, data in reader.read_many(images.filter(pl.col("image_id").is_in(wanted.implode()))):
+    needed = images.filter(pl.col("image_id").is_in(wanted.implode())).sort("shard", "offset")
+    for image_id, data in reader.read_many(needed):
         pixels = decode_named(data, names[image_id])
         scene = _Scene.of(evaluation, image_id)
         for kind, group in groups.items():

@@ -61,7 +61,7 @@ def predict_images(
     """
     names = dict(images.select("image_id", "name").iter_rows())
     frames, latencies = [], []
-    for done, (image_id, data) in enumerate(reader.read_many(images), 1):
+    for done, (image_id, data) in enumerate(reader.read_many(images.sort("shard", "offset")), 1):
         pixels = decode_named(data, names[image_id])
         started = time.perf_counter()
         (found,) = detector.predict([pixels], conf=options.conf, iou=options.iou, max_det=options.max_det)

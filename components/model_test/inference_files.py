@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from components.model_test.evidence import Check
-from components.shared.detection.manifest import ModelManifest, load_manifest
+from components.shared.detection.manifest import MANIFEST, ModelManifest, load_manifest
 from components.shared.files import sha256_tree
 
 
 def compare_files(trained: Path, packed: Path) -> Check:
     """sha256 of every file of both model folders, and what their manifests say, field by field."""
     before, after = sha256_tree(trained), sha256_tree(packed)
-    differences = [_difference(name, before.get(name), after.get(name)) for name in sorted(before | after)]
-    found = [difference for difference in differences if difference]
-    found += _manifest_differences(load_manifest(trained), load_manifest(packed))
+    names = sorted(before | after, key=lambda name: (name == MANIFEST, name))  # it differs whenever another file does
+    files = [_difference(name, before.get(name), after.get(name)) for name in names]
+    found = _manifest_differences(load_manifest(trained), load_manifest(packed)) + [text for text in files if text]
     return Check("Files", f"{len(before)} files by sha256", tuple(found), {"files_compared": len(before)})
 
 

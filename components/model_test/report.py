@@ -82,7 +82,11 @@ def _tiles(numbers: dict[str, float], archive_bytes: int) -> list[Number]:
         Number("Boxes compared", f"{boxes}", note=f"{int(numbers['http_boxes_compared'])} of them over HTTP"),
         Number("Largest score difference", f"{largest:.2g}", note=f"allowed: {TOLERANCE:g}, relative"),
         Number("Service ready after", f"{numbers['cold_start_seconds']:.1f} s", note="process start to /readyz"),
-        Number("Answer, median", f"{numbers['latency_p50_ms']:.0f} ms", note=f"95 %: {numbers['latency_p95_ms']:.0f}"),
+        Number(
+            "Answer, median",
+            f"{numbers['latency_p50_ms']:.0f} ms",
+            note=f"95 % within {numbers['latency_p95_ms']:.0f} ms",
+        ),
         Number("Archive", f"{archive_bytes / 1e6:.1f} MB"),
     ]
 

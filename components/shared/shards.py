@@ -18,8 +18,8 @@ from components.shared.errors import CorruptionError, NotFoundError
 from components.shared.store import Store
 
 TARGET_BYTES = 128 << 20
-WINDOW_BYTES = 32 << 20  # images that are asked for together; of a table in shard order they share one request
-REQUEST_BYTES = 40 << 20  # one request's limit: a window with the headers and gaps between its images
+WINDOW_BYTES = 24 << 20  # images that are asked for together; of a table in shard order they share one request
+REQUEST_BYTES = 30 << 20  # one request's limit: a window with the headers and gaps between its images
 READ_AHEAD = 3  # windows in flight
 GAP_BYTES = 512 << 10  # unwanted bytes between two images worth reading to save a request
 

@@ -22,7 +22,7 @@ def build(
     """A dataset of 100 x 80 images and cat boxes of 10 x 10; each record says only what differs."""
     image_rows = [
         {
-            **{column: None for column in IMAGES},
+            **dict.fromkeys(IMAGES),
             "image_id": place,
             "name": f"{place}.jpg",
             "sha256": content(f"{place}"),
@@ -37,12 +37,17 @@ def build(
     ]
     annotation_rows = [
         {
-            **{column: None for column in ANNOTATIONS},
+            **dict.fromkeys(ANNOTATIONS),
             "annotation_id": place,
             "image_id": 0,
             "category": "cat",
-            **{"x": 10.0, "y": 10.0, "width": 10.0, "height": 10.0},
-            **{"crowd": False, "difficult": False, "truncated": False},
+            "x": 10.0,
+            "y": 10.0,
+            "width": 10.0,
+            "height": 10.0,
+            "crowd": False,
+            "difficult": False,
+            "truncated": False,
             "kind": "ground_truth",
             "source_id": f"a{place}",
             **annotation,

@@ -49,7 +49,7 @@ def test_an_alias_may_be_named_as_a_target() -> None:
 
 
 def test_a_misspelt_target_is_refused_with_the_near_name() -> None:
-    with pytest.raises(ConfigError, match="'dgo'.*did you mean 'dog'"):
+    with pytest.raises(ConfigError, match=r"'dgo'.*did you mean 'dog'"):
         plan_classes(FOUND, [], {}, ("dgo",))
 
 

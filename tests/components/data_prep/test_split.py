@@ -94,7 +94,7 @@ def test_the_same_content_in_two_source_splits_goes_to_train_and_is_told(make_da
 
 
 def test_source_is_refused_when_an_image_has_no_split(make_dataset: MakeDataset) -> None:
-    with pytest.raises(ConfigError, match="1 of 3 images, such as '2.jpg'"):
+    with pytest.raises(ConfigError, match=r"1 of 3 images, such as '2\.jpg'"):
         assign(make_dataset([{"split": "train"}, {"split": "val"}, {}], [{}]), mode="source")
 
 

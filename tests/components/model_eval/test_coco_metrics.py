@@ -22,7 +22,7 @@ REAL = {
     "sahi_aerial": ("sahi_aerial/coco_evaluate/dataset.json", "sahi_aerial/coco_evaluate/result.json"),
     "coco_eval_case": (
         "odmetrics_multiformat/coco_eval_case/gts/sampled_gts_bbox_area.json",
-        "odmetrics_multiformat/coco_eval_case/dets/sampled_bbox_results.json",
+        "odmetrics_multiformat/coco_eval_case/cocoapi_results.json",
     ),
 }
 

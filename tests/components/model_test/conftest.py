@@ -45,7 +45,8 @@ def resign(archive: Path, tmp_path: Path) -> Callable[..., Path]:
         own = source / "model" / "manifest.json"
         files = sha256_tree(source / "model")
         files.pop("manifest.json")
-        own.write_text(json.dumps(json.loads(own.read_text()) | {"files": files}))
+        if files != json.loads(own.read_text())["files"]:
+            own.write_text(json.dumps(json.loads(own.read_text()) | {"files": files}))
         trained = load_manifest(source / "model")
         source_files = sha256_tree(source)
         source_files.pop("manifest.json")
