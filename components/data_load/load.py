@@ -17,7 +17,7 @@ from components.data_load.report import write_report
 from components.data_load.source import SampleOptions, fetch
 from components.shared import dataset_store, ledger
 from components.shared.cpus import usable_cpus
-from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset, ShardReference
+from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.errors import SourceError
 from components.shared.formats.base import Parsed
 from components.shared.formats.registry import read_source
@@ -107,11 +107,7 @@ def _store_images(parsed: Parsed, name: str, store: Store, work: Path, notify: N
             notify(0.2 + 0.7 * position / len(paths), f"image {position + 1} of {len(paths)}")
         writer.finish()
     locations = {**known, **writer.locations}
-    sizes = {shard.sha256: shard.size for shard in writer.shards}
-    used = {locations[look.digest].shard for look in seen if look}
-    shards = tuple(
-        ShardReference(sha256=digest, size=sizes.get(digest) or _shard_size(store, digest)) for digest in sorted(used)
-    )
+    shards = dataset_store.describe_shards(store, {locations[look.digest].shard for look in seen if look})
     columns: dict[str, list[Any]] = {
         "sha256": [look and look.digest for look in seen],
         "width": [look.probe.width if look else 0 for look in seen],
@@ -134,7 +130,7 @@ def _store_images(parsed: Parsed, name: str, store: Store, work: Path, notify: N
         ledger=ledger.to_table(parsed.ledger),
         shards=shards,
     )
-    return dataset, sum(sizes.values())
+    return dataset, sum(shard.size for shard in writer.shards)
 
 
 def _look_at(paths: Sequence[str | None]) -> Iterator[tuple[bytes, _Seen] | None]:
@@ -156,10 +152,6 @@ def _look(path: str | None) -> tuple[bytes, _Seen] | None:
     except OSError as error:
         raise SourceError(f"The image {path!r} cannot be read: {error.strerror}.") from error
     return data, _Seen(hashlib.sha256(data).hexdigest(), len(data), probe(data))
-
-
-def _shard_size(store: Store, digest: str) -> int:
-    return next(iter(store.list(f"shards/{digest}.tar"))).size
 
 
 def _in_pixels(annotations: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:

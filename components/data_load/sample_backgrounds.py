@@ -97,8 +97,9 @@ def light(rng: np.random.Generator, edge: int) -> FloatImage:
     line = np.linspace(-1, 1, edge, dtype=np.float32)
     slope = np.cos(direction) * line[None, :] + np.sin(direction) * line[:, None]
     corners = line[None, :] ** 2 + line[:, None] ** 2
-    gain: FloatImage = rng.uniform(0.86, 1.1) + rng.uniform(0.03, 0.16) * slope - rng.uniform(0.0, 0.08) * corners
-    return gain[..., None]
+    gain = rng.uniform(0.86, 1.1) + rng.uniform(0.03, 0.16) * slope - rng.uniform(0.0, 0.08) * corners
+    lit_up: FloatImage = gain[..., None].astype(np.float32)
+    return lit_up
 
 
 def sensor_noise(rng: np.random.Generator, edge: int) -> FloatImage:

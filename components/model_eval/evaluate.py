@@ -19,7 +19,7 @@ from components.shared.progress import Notify, silent
 from components.shared.shards import ImageReader
 from components.shared.store import open_store
 
-__all__ = ["EvaluateOptions", "Evaluation", "confusion_for_kfp", "evaluate", "evaluate_with", "run"]
+__all__ = ["EvaluateOptions", "Evaluation", "confusion_for_kfp", "evaluate", "evaluate_with"]
 
 logger = logging.getLogger(__name__)
 _PREDICTING = 0.85  # share of the step that predicting takes

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from components.shared.aliases import move_alias, read_alias
+from components.shared.aliases import find_alias, move_alias
 from components.shared.archive import BENTO, ArchiveManifest, load_archive_manifest
 from components.shared.errors import ProofError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
@@ -39,12 +39,11 @@ class ModelRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Published:
-    """Where a model went: its version, whether it is the champion now, and which version was before."""
+    """Where a model went: its name, its version, and whether it is the champion now."""
 
     name: str
     version: str
     champion: bool
-    former: str | None
 
 
 def publish(
@@ -87,10 +86,10 @@ def publish(
     created = store.create(f"{root}/{RECORD}", json.dumps(record.model_dump(mode="json"), indent=2).encode())
     logger.info("%s %s as version %s", "registered" if created else "already registered", name, version)
     prefix = f"models/{name}"
-    former = move_alias(store, prefix, CHAMPION, version) if passed else read_alias(store, prefix, CHAMPION)
-    champion = passed or former == version
-    logger.info("champion of %s: %s (before: %s)", name, version if champion else former, former)
-    return Published(name=name, version=version, champion=champion, former=former)
+    former = find_alias(store, prefix, CHAMPION)
+    current = move_alias(store, prefix, CHAMPION, version) if passed else former
+    logger.info("champion of %s: %s (before: %s)", name, current and current.version, former and former.version)
+    return Published(name=name, version=version, champion=current is not None and current.version == version)
 
 
 def _keep(store: Store, folder: Path, prefix: str, names: Mapping[str, str] | tuple[str, ...]) -> None:

@@ -1,58 +1,83 @@
-"""Names that move between versions (``latest``, ``champion``), by compare-and-set, so that no move is lost."""
+"""Names that move between versions (``latest``, ``champion``), by compare-and-set, so that no move is lost.
 
-import json
+An alias lies at ``<prefix>/aliases/<alias>.json``, its prefix being ``datasets/<name>`` or ``models/<name>``. The
+sequence makes each content new: stores compare contents, and an alias that moved away and back must not look unmoved.
+"""
+
+import random
 import re
+import time
 
-from components.shared.errors import ConflictError, CorruptionError, NotFoundError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.shared.errors import ConfigError, ConflictError, CorruptionError, NotFoundError
 from components.shared.store import Store
 
-TRIES = 20
-ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+ANY = "*"  # the alias may point anywhere, or nowhere yet
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_SWAPS = 30
 
 
-def alias_key(prefix: str, alias: str) -> str:
-    """Where an alias lies below ``prefix`` (``datasets/<name>`` or ``models/<name>``)."""
-    if not ALIAS.fullmatch(alias):
-        raise ConflictError(f"{alias!r} cannot be an alias: use lower-case letters, digits, - and _.")
-    return f"{prefix}/aliases/{alias}.json"
+class Alias(BaseModel):
+    """What an alias file holds: the version it points to, and how often it has moved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sequence: int = Field(ge=0)
 
 
-def read_alias(store: Store, prefix: str, alias: str) -> str | None:
-    """The version an alias points to, or ``None`` when there is no such alias.
+def find_alias(store: Store, prefix: str, alias: str) -> Alias | None:
+    """Where an alias points, or ``None`` when it does not exist.
 
     Raises:
         CorruptionError: the alias file is not one of ours.
     """
-    return _read(store, alias_key(prefix, alias))[0]
+    return _read(store, _key(prefix, alias))[0]
 
 
-def move_alias(store: Store, prefix: str, alias: str, version: str) -> str | None:
-    """Point an alias to a version; each move counts up its sequence.
+def move_alias(store: Store, prefix: str, alias: str, version: str, *, expected: str | None = ANY) -> Alias:
+    """Point an alias at a version, by compare-and-set.
 
-    Returns:
-        The version it pointed to before, or ``None``.
+    Args:
+        store: the object store.
+        prefix: what the alias belongs to.
+        alias: ``latest``, ``champion``, ...
+        version: 64 hex digits; the caller has seen that it exists.
+        expected: the version it must point to now; ``None``: it must not exist yet; ``ANY``: it does not matter.
 
     Raises:
-        ConflictError: others kept moving it.
+        ConflictError: it points elsewhere than expected; never when it points to ``version`` already.
     """
-    key = alias_key(prefix, alias)
-    for _ in range(TRIES):
-        former, sequence, tag = _read(store, key)
-        if former == version:
-            return former
-        content = json.dumps({"version": version, "sequence": sequence + 1}).encode()
-        if store.swap(key, content, tag):
-            return former
-    raise ConflictError(f"The alias {key!r} was moved by others {TRIES} times in a row: try again.")
+    key = _key(prefix, alias)
+    for attempt in range(_SWAPS):
+        current, tag = _read(store, key)
+        if current is not None and current.version == version:
+            return current
+        if expected not in {ANY, current.version if current else None}:
+            raise ConflictError(
+                f"The alias {key!r} points to {current.version if current else None!r}, not to"
+                f" {expected!r}: somebody moved it, look at the new version and decide again."
+            )
+        moved = Alias(version=version, sequence=current.sequence + 1 if current else 0)
+        if store.swap(key, moved.model_dump_json().encode(), tag):
+            return moved
+        time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311 - spreads writers, no secret
+    raise ConflictError(f"The alias {key!r} moved {_SWAPS} times while we tried to set it: try again.")
 
 
-def _read(store: Store, key: str) -> tuple[str | None, int, str | None]:
+def _key(prefix: str, alias: str) -> str:
+    if not _NAME.fullmatch(alias):
+        raise ConfigError(f"{alias!r} is no alias: use up to 63 of a-z, 0-9, '.', '_' and '-'.")
+    return f"{prefix}/aliases/{alias}.json"
+
+
+def _read(store: Store, key: str) -> tuple[Alias | None, str | None]:
     try:
-        content, tag = store.read_tagged(key)
+        data, tag = store.read_tagged(key)
     except NotFoundError:
-        return None, 0, None
+        return None, None
     try:
-        facts = json.loads(content)
-        return str(facts["version"]), int(facts["sequence"]), tag
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptionError(f"{key!r} in {store.uri} is not an alias: restore it or delete it.") from error
+        return Alias.model_validate_json(data), tag
+    except ValidationError as error:
+        raise CorruptionError(f"{key!r} in {store.uri!r} is no alias: delete it and set it again.") from error

@@ -225,6 +225,10 @@ def _tar_members(opened: tarfile.TarFile, bounded: "_Bounded", archive: Path) ->
     # tarfile takes a broken header for the end; a whole archive ends with a block of zeros.
     if bounded.last != bytes(tarfile.BLOCKSIZE):
         raise SourceError(f"The archive {archive.name!r} is damaged or cut short (no end mark): get it again.")
+    # Only the end of a gzip stream tells whether its checksum holds.
+    while chunk := bounded.read(_CHUNK):
+        if chunk.strip(b"\0"):
+            raise SourceError(f"The archive {archive.name!r} goes on after its end mark: pack it as one archive.")
 
 
 def _tar_file(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -110,7 +111,7 @@ class Dataset:
     split: str | None = None
     parent: str | None = None
 
-    @property
+    @cached_property
     def version(self) -> str:
         """sha256 of the canonical content, 64 hex digits."""
         return content_version(self.classes, self.images, self.annotations)

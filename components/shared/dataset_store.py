@@ -6,48 +6,36 @@ still differ in row order or ids; so whichever manifest wins, its tables are its
 """
 
 import logging
-import random
 import re
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from components.shared.aliases import ANY, Alias, find_alias, move_alias
 from components.shared.dataset import MANIFEST, TABLES, Dataset, Manifest, ShardReference
-from components.shared.errors import ConfigError, ConflictError, CorruptionError, NotFoundError, StoreError
+from components.shared.errors import ConfigError, CorruptionError, NotFoundError, StoreError
 from components.shared.shards import Location, shard_key
 from components.shared.store import Store
 
 LATEST = "latest"
-ANY = "*"  # the alias may point anywhere, or nowhere yet
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[0-9a-f]{64}")
-_SWAPS = 30
 
 _logger = logging.getLogger(__name__)
 
 
-class Alias(BaseModel):
-    """What an alias file holds: the version it points to, and how often it has moved."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: str = Field(pattern=r"^[0-9a-f]{64}$")
-    sequence: int = Field(ge=0)
-
-
-def check_name(name: str, what: str = "dataset name") -> str:
-    """Give ``name`` back when it may name a dataset or an alias.
+def check_name(name: str) -> str:
+    """Give ``name`` back when it may name a dataset.
 
     Raises:
         ConfigError: it is not 1 to 63 lower-case letters, digits, dots, dashes and underscores.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is no {what}: use up to 63 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit."
+            f"{name!r} is no dataset name: use up to 63 of a-z, 0-9, '.', '_' and '-', the first no sign."
         )
     return name
 
@@ -144,7 +132,10 @@ def get_alias(store: Store, name: str, alias: str = LATEST) -> Alias:
     Raises:
         NotFoundError: there is no such alias.
     """
-    return _read_alias(store, name, alias)[0]
+    found = find_alias(store, _prefix(name), alias)
+    if found is None:
+        raise NotFoundError(f"The dataset {name!r} has no alias {alias!r} in {store.uri!r}.")
+    return found
 
 
 def set_alias(store: Store, name: str, alias: str, version: str, *, expected: str | None = ANY) -> Alias:
@@ -163,21 +154,7 @@ def set_alias(store: Store, name: str, alias: str, version: str, *, expected: st
     """
     if not store.exists(f"{_version_key(name, version)}/{MANIFEST}"):
         raise NotFoundError(f"The dataset {name!r} has no version {version!r} in {store.uri!r}: commit it first.")
-    key = _alias_key(name, alias)
-    for attempt in range(_SWAPS):
-        current, tag = _current_alias(store, name, alias)
-        if current is not None and current.version == version:
-            return current
-        if expected not in {ANY, current.version if current else None}:
-            raise ConflictError(
-                f"The alias {alias!r} of {name!r} points to {current.version if current else None!r}, not to"
-                f" {expected!r}: somebody moved it, look at the new version and decide again."
-            )
-        moved = Alias(version=version, sequence=current.sequence + 1 if current else 0)
-        if store.swap(key, moved.model_dump_json().encode(), tag):
-            return moved
-        time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311 - spreads writers, no secret
-    raise ConflictError(f"The alias {alias!r} of {name!r} moved {_SWAPS} times while we tried to set it: try again.")
+    return move_alias(store, _prefix(name), alias, version, expected=expected)
 
 
 def known_images(store: Store, name: str) -> dict[str, Location]:
@@ -222,7 +199,7 @@ def describe_shards(store: Store, digests: Iterable[str]) -> tuple[ShardReferenc
 
 def _latest_first(store: Store, name: str) -> list[str]:
     committed = versions(store, name)
-    current, _ = _current_alias(store, name, LATEST)
+    current = find_alias(store, _prefix(name), LATEST)
     return sorted(committed, key=lambda version: current is None or version != current.version)
 
 
@@ -238,31 +215,12 @@ def _check_shards(store: Store, dataset: Dataset) -> None:
             )
 
 
-def _read_alias(store: Store, name: str, alias: str) -> tuple[Alias, str]:
-    key = _alias_key(name, alias)
-    try:
-        data, tag = store.read_tagged(key)
-    except NotFoundError as error:
-        raise NotFoundError(f"The dataset {name!r} has no alias {alias!r} in {store.uri!r}.") from error
-    try:
-        return Alias.model_validate_json(data), tag
-    except ValidationError as error:
-        raise CorruptionError(f"{key!r} in {store.uri!r} is no alias: delete it and set it again.") from error
-
-
-def _current_alias(store: Store, name: str, alias: str) -> tuple[Alias | None, str | None]:
-    try:
-        return _read_alias(store, name, alias)
-    except NotFoundError:
-        return None, None
+def _prefix(name: str) -> str:
+    return f"datasets/{check_name(name)}"
 
 
 def _version_key(name: str, version: str) -> str:
-    return f"datasets/{check_name(name)}/versions/{version}"
-
-
-def _alias_key(name: str, alias: str) -> str:
-    return f"datasets/{check_name(name)}/aliases/{check_name(alias, 'alias')}.json"
+    return f"{_prefix(name)}/versions/{version}"
 
 
 def _table_file(table: str, manifest: Manifest) -> str:

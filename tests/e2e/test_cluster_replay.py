@@ -12,7 +12,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_the_compiled_commands_run_on_cluster_shaped_inputs_and_an_s3_store(tmp_path: Path, s3_server: Any) -> None:
-    settings = [*TINY, "sample_images=30", "sample_edge=128", f"store={s3_server.uri('replay')}"]
+    settings = [*TINY, "sample_images=30", "sample_edge=128", f"store=s3://{s3_server.bucket}/replay"]
     config, _ = resolve(None, settings, {})
     replay = Replay(compile_training(), tmp_path, config.model_dump(), dict(s3_server.environment))
     replay.run_all()

@@ -125,18 +125,29 @@ def test_without_ground_truth_nothing_can_pass(shapes: Any, detections: Any, fou
     assert evaluation.confusion.matrix == ((0, 0), (1, 0))
 
 
-@pytest.mark.parametrize(("least", "passed"), [(1.0, True), (0.0, True)])
-def test_the_gate_opens_at_the_bound_itself(
-    shapes: Any, truth: Any, detections: Any, found: Any, *, least: float, passed: bool
-) -> None:
+@pytest.mark.parametrize("least", [1.0, 0.0])
+def test_the_gate_opens_at_the_bound_itself(shapes: Any, truth: Any, detections: Any, found: Any, least: float) -> None:
     dataset = shapes([truth(0, "cat", BOX)], ["cat"], 1)
 
     evaluation = evaluate_predictions(
         dataset, detections([found(0, "cat", 0.9, BOX)]), ("cat",), EvaluateOptions(min_map50=least)
     )
 
-    assert evaluation.passed is passed
-    assert f"{least:.4f}" in evaluation.reasons[0]
+    assert evaluation.passed
+    assert evaluation.reasons == (f"mAP50 is 1.0000, at least the {least:.4f} the gate asks for.",)
+
+
+def test_a_gate_that_stays_shut_says_what_was_reached_and_what_was_needed(
+    shapes: Any, truth: Any, detections: Any, found: Any
+) -> None:
+    dataset = shapes([truth(0, "cat", BOX), truth(0, "dog", AWAY)], ["cat", "dog"], 1)
+
+    evaluation = evaluate_predictions(
+        dataset, detections([found(0, "cat", 0.9, BOX)]), ("cat", "dog"), EvaluateOptions(min_map50=0.6)
+    )
+
+    assert not evaluation.passed
+    assert evaluation.reasons == ("mAP50 is 0.5000, below the 0.6000 the gate asks for.",)
 
 
 def test_images_that_cannot_be_decoded_are_counted_and_left_out(
@@ -169,7 +180,7 @@ def test_the_parts_of_an_evaluation_agree_with_each_other(random_set: Any, seed:
     assert table.get_column("f1").mean() == pytest.approx(metrics["f1"])
     assert table.get_column("recall").mean() == pytest.approx(metrics["recall"])
     assert table.get_column("precision").mean() == pytest.approx(metrics["precision"])
-    at = int(round(evaluation.confidence * 1000))
+    at = round(evaluation.confidence * 1000)
     assert CONFIDENCES[at] == evaluation.confidence
     assert evaluation.curves.mean_f1.max() == pytest.approx(metrics["f1"])
     curve_ap = dict(zip(evaluation.curves.classes, evaluation.curves.precision_at_recall.mean(axis=1), strict=True))
