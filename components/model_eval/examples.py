@@ -1,6 +1,6 @@
 """Pictures of what the model missed, invented and got right, ground truth beside predictions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import polars as pl
 from components.model_eval.evaluation import Evaluation
 from components.model_eval.outcomes import BOX
 from components.model_eval.predict import Images, decode_named
-from components.shared.boxes import iou_matrix
+from components.shared.boxes import intersections, iou_matrix
 from components.shared.detection.match import Outcome
 from components.shared.report.draw import DrawnBox, Style, crop_around, draw_boxes, picture
 from components.shared.report.page import Picture
@@ -20,6 +20,7 @@ MOST_FALSE = 24
 MOST_RIGHT = 6
 _EDGE = 300  # pixels of one half of a picture
 _GAP = 6
+_LABELS = 6  # boxes up to which all keep their labels
 _MARGIN = 1.5  # what is shown around a box, in its widths and heights
 _WHITE = 255
 _NEAR = 0.3  # overlap from which a wrong prediction is said to lie on an object
@@ -140,15 +141,24 @@ def _box(row: Row, label: str, style: Style) -> DrawnBox:
 def _draw(pixels: Pixels, scene: _Scene, row: Row, caption: str) -> Picture:
     part, left, top = crop_around(pixels, _box(row, "", Style.TRUTH), margin=_MARGIN)
     halves = [
-        draw_boxes(part, [_moved(box, left, top) for box in boxes], max_edge=_EDGE)
+        draw_boxes(part, [_moved(box, left, top) for box in _quiet(boxes, row)], max_edge=_EDGE)
         for boxes in (scene.true_boxes(), scene.predicted_boxes())
     ]
     gap = np.full((halves[0].shape[0], _GAP, 3), _WHITE, dtype=np.uint8)
     return picture(np.concatenate([halves[0], gap, halves[1]], axis=1), caption=caption, tags=(row["category"],))
 
 
+def _quiet(boxes: list[DrawnBox], row: Row) -> list[DrawnBox]:
+    """In a crowded scene only the boxes that meet the one in question keep their label."""
+    if len(boxes) <= _LABELS:
+        return boxes
+    corners = np.array([(box.x, box.y, box.width, box.height) for box in boxes])
+    shared = intersections(corners, np.array([[row[name] for name in BOX]], dtype=np.float64))[:, 0]
+    return [box if area > 0 else replace(box, label="") for box, area in zip(boxes, shared, strict=True)]
+
+
 def _moved(box: DrawnBox, left: int, top: int) -> DrawnBox:
-    return DrawnBox(box.x - left, box.y - top, box.width, box.height, box.label, box.style)
+    return replace(box, x=box.x - left, y=box.y - top)
 
 
 def _caption(kind: str, row: Row, scene: _Scene) -> str:

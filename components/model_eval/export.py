@@ -23,7 +23,7 @@ COCO_RESULTS = "coco_results.json"
 COCO_GROUND_TRUTH = "coco_ground_truth.json"
 QUALITY = "quality.json"
 _ROWS = 50_000  # rows turned into text at a time
-_DIGITS = 6  # of a curve's values in quality.json
+_DIGITS = 4  # of a curve's values in quality.json
 
 
 def write_predictions(evaluation: Evaluation, images: pl.DataFrame, directory: Path) -> str:
@@ -61,7 +61,7 @@ def write_quality(evaluation: Evaluation, facts: dict[str, str], directory: Path
         "curves": _curves(evaluation.curves),
     }
     with write_atomically(directory / QUALITY) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _write_ground_truth(truths: pl.DataFrame, images: pl.DataFrame, classes: Sequence[str], path: Path) -> None:

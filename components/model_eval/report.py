@@ -116,7 +116,7 @@ def _add_classes(report: Report, evaluation: Evaluation) -> None:
 
 def _add_curves(report: Report, evaluation: Evaluation) -> None:
     curves = evaluation.curves
-    many = f" Of {len(curves.classes)} classes the {MOST_LINES} weakest are drawn; quality.json has all."
+    many = f" Of {len(curves.classes)} classes the {MOST_LINES} with most objects are drawn; quality.json has all."
     report.section(
         "Which confidence to use",
         "F1 weighs missed objects against wrong predictions." + (many if len(curves.classes) > MOST_LINES else ""),

@@ -15,7 +15,7 @@ _MANY_LABELS = 20  # from here on labels that never occur are left out of the ma
 
 
 def precision_recall_chart(curves: Curves) -> Chart:
-    """Precision against recall: the mean over the classes and the weakest classes."""
+    """Precision against recall: the mean over the classes and the most frequent ones."""
     recalls = RECALLS.tolist()
     lines = _lines(curves, curves.precision_at_recall, recalls)
     return line_chart(
@@ -79,11 +79,11 @@ def _occurring(confusion: Confusion) -> list[int]:
 
 
 def _lines(curves: Curves, values: Floats, x: list[float]) -> list[Series]:
-    """The mean, unless there is only one class, and up to ``MOST_LINES`` classes, those with the lowest AP first."""
+    """The mean, unless there is only one class, and the ``MOST_LINES`` classes with most objects."""
     if not curves.classes:
         return []
-    weakest = np.argsort(curves.precision_at_recall.mean(axis=1), kind="stable")[:MOST_LINES]
-    lines = [Series(curves.classes[index], x, values[index].tolist()) for index in weakest.tolist()]
+    frequent = np.sort(np.argsort(-curves.truths, kind="stable")[:MOST_LINES])
+    lines = [Series(curves.classes[index], x, values[index].tolist()) for index in frequent.tolist()]
     if len(curves.classes) > 1:
         lines.insert(0, Series("mean of all classes", x, values.mean(axis=0).tolist()))
     return lines

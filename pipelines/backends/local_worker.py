@@ -22,6 +22,7 @@ from kfp.local import task_dispatcher
 from kfp.local.status import Status
 
 import components.artifacts  # noqa: F401 - registers the artifact classes with kfp.local
+from components.shared.files import write_atomically
 from pipelines.backends.local_cache import ContentCache
 
 EVENTS = "events.jsonl"
@@ -83,6 +84,14 @@ def plain(outputs: dict[str, Any]) -> dict[str, object]:
     }
 
 
+def write_metadata(outputs: dict[str, Any]) -> None:
+    """Give artifacts that live in their metadata alone (metrics) a JSON file, or kfp's cache takes them for lost."""
+    for value in outputs.values():
+        if isinstance(value, dsl.Artifact) and not Path(value.path).exists():
+            with write_atomically(Path(value.path)) as temporary:
+                temporary.write_text(json.dumps(value.metadata, indent=2), encoding="utf-8")
+
+
 def _report_tasks(events: Events) -> None:
     """Wrap kfp.local's one function that executes a task."""
     execute: Callable[..., tuple[dict[str, Any], Status]] = task_dispatcher.run_single_task_implementation
@@ -92,6 +101,7 @@ def _report_tasks(events: Events) -> None:
         events.emit("started", step)
         outputs, status = execute(**arguments)
         if status == Status.SUCCESS:
+            write_metadata(outputs)
             events.emit("succeeded", step, outputs=plain(outputs))
         else:
             events.emit("failed", step)

@@ -75,6 +75,11 @@ class Replay:
         for name, declared in component.get("inputDefinitions", {}).get("parameters", {}).items():
             if name not in parameters and "defaultValue" in declared:
                 parameters[name] = declared["defaultValue"]
+        # protojson, which the cluster's driver writes with, prints a whole number without its ".0"
+        parameters = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in parameters.items()
+        }
         for name, source in given.get("artifacts", {}).items():
             origin = source["taskOutputArtifact"]
             made = self.outputs[origin["producerTask"]]["artifacts"][origin["outputArtifactKey"]]

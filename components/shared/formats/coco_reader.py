@@ -156,8 +156,10 @@ def _find_id(known: Mapping[object, object], value: object) -> object | None:
         return value
     if isinstance(value, str):
         other: object = int(value) if value.isdecimal() and len(value) <= _LONGEST_ID else None
+    elif isinstance(value, (int, float)):
+        other = str(int(value)) if value == int(value) else None
     else:
-        other = str(value)
+        other = None
     return other if other in known else None
 
 

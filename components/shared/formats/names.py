@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 IMAGE_FOLDERS = ("jpegimages", "images", "imgs", "img", "image")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_DRIVE = re.compile(r"^[A-Za-z]:")
+_DRIVE = re.compile(r"^[A-Za-z]:/")
 _LETTERS = re.compile(r"[a-z]+")
 _SPLITS = {
     "train": "train",

@@ -2,8 +2,9 @@
 
 Read are ``VOCdevkit`` trees of one or more years, ``annotations`` beside ``images``, and XML files beside their images
 (labelImg). An XML file belongs to the image that shares its stem; its ``<filename>`` decides only where there is none.
-``ImageSets/Main`` gives the split; an image listed for train and test, or only in ``trainval``, has none. Classes are
-in alphabetical order. ``<confidence>`` above -1 makes a prediction; pose, occlusion and tags stay in ``attributes``.
+``ImageSets/Main`` gives the split, folder names do where it is absent; an image listed for train and test, or only in
+``trainval``, has none. Classes are in alphabetical order. ``<confidence>`` above -1 makes a prediction; pose, occlusion
+and tags stay in ``attributes``.
 
 The corners are taken as edges: left = xmin, width = xmax - xmin. The VOC documents call ``xmax`` the last pixel inside
 the box, which would make each box a pixel wider (YMIR: xmax - xmin + 1) and start it a pixel earlier. Yet the tools
@@ -29,7 +30,8 @@ from components.shared.formats.tree import scan
 from components.shared.formats.voc_reader import LABEL_MAP, read, recognise
 from components.shared.formats.writing import Annotation, WrittenImage, images_of, write_image
 
-_SPLITS = ("train", "val", "test")
+_EXACT = decimal.Context(prec=60)
+_UNSPLIT = "default"
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -43,6 +45,8 @@ def detect(root: Path) -> bool:
 
 def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:
     """Write ``JPEGImages/``, ``Annotations/``, ``ImageSets/Main/<split>.txt`` and ``labelmap.txt``.
+
+    Images without a split are listed in ``default.txt``.
 
     Raises:
         FormatError: a class or image name holds a character that XML cannot.
@@ -58,11 +62,9 @@ def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:
         path = directory / "Annotations" / f"{stem}.xml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_document(image))
-        if image.split:
-            listed.setdefault(image.split, []).append(stem)
-    for split in _SPLITS:
-        if split in listed:
-            _write_lines(directory / "ImageSets" / "Main" / f"{split}.txt", listed[split])
+        listed.setdefault(image.split or _UNSPLIT, []).append(stem)
+    for split, stems in listed.items():
+        _write_lines(directory / "ImageSets" / "Main" / f"{split}.txt", stems)
     _write_lines(directory / LABEL_MAP, ["# label:color_rgb:parts:actions", *(f"{n}:::" for n in dataset.classes)])
 
 
@@ -116,10 +118,8 @@ def _text(value: float) -> str:
 def _sum(start: float, length: float) -> str:
     if not (math.isfinite(start) and math.isfinite(length)):
         return repr(start + length)
-    with decimal.localcontext() as context:
-        context.prec = 60
-        total = decimal.Decimal(repr(float(start))) + decimal.Decimal(repr(float(length)))
-    return format(total.normalize(), "f") if total else "0"
+    total = _EXACT.add(decimal.Decimal(repr(float(start))), decimal.Decimal(repr(float(length))))
+    return format(total.normalize(_EXACT), "f") if total else "0"
 
 
 def _add(parent: Element, name: str, text: str) -> None:

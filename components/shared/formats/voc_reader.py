@@ -36,6 +36,7 @@ _SAMPLE = 20
 _TRUE = frozenset({"1", "true", "yes"})
 _KEPT = ("pose", "occluded", "box_quality", "rotate_angle")
 _SAYS_NOTHING = frozenset({"", "unspecified", "-1", "-1.0"})
+_EXACT = decimal.Context(prec=60)
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -83,6 +84,8 @@ class _Reader:
         self.rows = Rows()
         self.rows.ledger.extend(tree.ledger)
         self._annotated = annotated
+        self._keys = {"\0".join(_cut(path)) for path in annotated}
+        self._has_lists = any(_is_image_set(path) for path in tree.with_suffix(".txt"))
         self._splits = _splits(tree)
         self._by_stem: dict[str, list[str]] = {}
         self._stems: dict[str, list[str]] = {}
@@ -96,10 +99,12 @@ class _Reader:
 
     def add(self, path: str, root: Element) -> None:
         """Add one annotation file."""
-        said = normal((root.findtext("filename") or "").strip().replace("\\", "/"))
+        given = (root.findtext("filename") or "").strip()
+        said = normal(given.replace("\\", "/"))
         image = self._find(path, said)
-        if image is None and said and why_unsafe(said) is not None:
-            self.rows.reject(path, Rule.UNSAFE_NAME, f"{path}: filename {shorten(said)!r}: {why_unsafe(said)}")
+        problem = why_unsafe(given) if given else None
+        if image is None and problem:
+            self.rows.reject(path, Rule.UNSAFE_NAME, f"{path}: filename {shorten(given)!r}: {problem}")
             return
         image_id = self._add_image(path, image, said, root)
         for position, item in enumerate(root.iterfind("object"), start=1):
@@ -123,7 +128,7 @@ class _Reader:
         lonely = [path for path in self.tree.images if path not in known and folder_of(path) in used]
         for image in lonely:
             self.rows.add_image(
-                image, short=_short(image), path=self.tree.files[image], split=self._split(image, image)
+                image, short=self._short(image), path=self.tree.files[image], split=self._split(image, image)
             )
         if lonely:
             logger.warning("%d images have no annotation file and count as images without objects.", len(lonely))
@@ -137,7 +142,7 @@ class _Reader:
         image_name = said or without_suffix(path).rpartition("/")[2]
         image_id = self.rows.add_image(
             image or join(folder_of(path), image_name),
-            short=_short(image) if image else image_name,
+            short=self._short(image) if image else image_name,
             path=self.tree.files[image] if image else None,
             size=(declared(root.findtext("size/width")), declared(root.findtext("size/height"))),
             split=self._split(image, path),
@@ -152,13 +157,27 @@ class _Reader:
         return image_id
 
     def _split(self, image: str | None, path: str) -> str | None:
+        if not self._has_lists:
+            folders = (image or path).split("/")[:-1]
+            return next((split for folder in reversed(folders) if (split := split_of_folder(folder))), None)
         for place in (path, image or ""):
-            base, _, rest = _cut(without_suffix(place))
-            for key in dict.fromkeys((f"{base}\0{rest}", f"{base}\0{rest.rpartition('/')[2]}")):
-                if key in self._splits:
-                    return self._splits[key]
-        folders = (image or path).split("/")[:-1]
-        return next((split for folder in reversed(folders) if (split := split_of_folder(folder))), None)
+            base, rest = _cut(without_suffix(place))
+            whole, short = f"{base}\0{rest}", f"{base}\0{rest.rpartition('/')[2]}"
+            if whole in self._splits:
+                return self._splits[whole]
+            # Some lists leave folders out; the name alone is another image's when that has an annotation.
+            if short in self._splits and short not in self._keys:
+                return self._splits[short]
+        return None
+
+    def _short(self, image: str) -> str:
+        """The image's path below its image folder, and below its split's folder where folders say the split."""
+        inside = below_images(image)
+        if inside is None and self._has_lists:
+            return image
+        path = image if inside is None else inside[1]
+        first, slash, rest = path.partition("/")
+        return rest if slash and not self._has_lists and split_of_folder(first) else path
 
     def _find(self, xml: str, said: str) -> str | None:
         """The image of an annotation file: of the same name in a folder for images, else the one it names."""
@@ -185,21 +204,13 @@ class _Reader:
         return same[0] if len(same) == 1 else None
 
 
-def _cut(path: str) -> tuple[str, str, str]:
-    """Cut a path at its annotation or image folder: (what is above, that folder, what is below)."""
+def _cut(path: str) -> tuple[str, str]:
+    """Cut a path at its annotation or image folder: (what is above, what is below)."""
     parts = path.split("/")
     for i, part in enumerate(parts[:-1]):
         if part.lower() in ANNOTATION_FOLDERS or part.lower() in IMAGE_FOLDERS:
-            return "/".join(parts[:i]), part, "/".join(parts[i + 1 :])
-    return "", "", path
-
-
-def _short(image: str) -> str:
-    inside = below_images(image)
-    if inside is not None:
-        return inside[1]
-    first, slash, rest = image.partition("/")
-    return rest if slash and split_of_folder(first) else image
+            return "/".join(parts[:i]), "/".join(parts[i + 1 :])
+    return "", path
 
 
 def _folders_near(tree: Tree, folder: str) -> Iterator[str]:
@@ -221,12 +232,16 @@ def _folders_near(tree: Tree, folder: str) -> Iterator[str]:
     yield folder_of(folder)
 
 
+def _is_image_set(path: str) -> bool:
+    return folder_of(path).lower().endswith("imagesets/main")
+
+
 def _splits(tree: Tree) -> dict[str, str | None]:
     """``<folder above Annotations> NUL <image stem>`` -> split, from ``ImageSets/Main``."""
     claims: dict[str, set[str]] = {}
     for path in tree.with_suffix(".txt"):
         folder, _, name = path.rpartition("/")
-        if name.lower() not in _LISTS or not folder.lower().endswith("imagesets/main"):
+        if name.lower() not in _LISTS or not _is_image_set(path):
             continue
         base = folder[: -len("imagesets/main")].rstrip("/")
         for line in tree.read(path).decode("utf-8-sig", "replace").splitlines():
@@ -249,7 +264,7 @@ def _label_map(tree: Tree) -> list[str]:
     for path in tree.by_name.get(LABEL_MAP, []):
         for line in tree.read(path).decode("utf-8-sig", "replace").split("\n"):
             name, *rest = line.rstrip("\r").rsplit(":", 3)
-            if name.strip() and not name.startswith("#") and rest and name.strip() != "background":
+            if name.strip() and not name.startswith("# label") and rest and name.strip() != "background":
                 names.append(name.strip())
     return names
 
@@ -288,7 +303,7 @@ def _box(texts: list[str]) -> Box | None:
     if not all(map(math.isfinite, (left, top, right, bottom))) or not any("." in text or "," in text for text in texts):
         return left, top, right - left, bottom - top
     exact = [decimal.Decimal(text.replace(",", ".")) for text in texts]
-    return left, top, float(exact[2] - exact[0]), float(exact[3] - exact[1])
+    return left, top, float(_EXACT.subtract(exact[2], exact[0])), float(_EXACT.subtract(exact[3], exact[1]))
 
 
 def _flag(item: Element, name: str) -> bool:

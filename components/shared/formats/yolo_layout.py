@@ -261,9 +261,17 @@ def _from_lists(tree: Tree) -> Configuration:
 def _class_list(tree: Tree, path: str | None) -> tuple[str, ...] | None:
     lines = tree.read(path or "").decode("utf-8-sig", "replace").splitlines()
     names = [line.strip() for line in lines]
+    if names and _is_row(names[0]):
+        return None
     while names and not names[-1]:
         names.pop()
     return tuple(name or str(index) for index, name in enumerate(names)) or None
+
+
+def _is_row(line: str) -> bool:
+    """``labels.txt`` beside ``labels.jpg`` is no class list."""
+    parts = line.replace(",", ".").split()
+    return len(parts) > 4 and all(part.replace(".", "", 1).isdecimal() for part in parts)  # noqa: PLR2004 - a box
 
 
 def _lists_images(tree: Tree, path: str) -> bool:

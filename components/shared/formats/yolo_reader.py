@@ -19,6 +19,7 @@ from components.shared.formats.names import (
 from components.shared.formats.rows import Box, Extras, Rows, number
 from components.shared.formats.tree import Tree, scan
 from components.shared.formats.yolo_layout import CLASS_FILES, LISTS, MAX_CLASSES, configuration, place
+from components.shared.images import SUFFIXES
 from components.shared.ledger import Rule
 
 _LABEL_FOLDERS = ("labels", "label", "annotations", "txt")
@@ -83,8 +84,16 @@ def read(root: Path) -> Parsed:
 
 def _label_files(tree: Tree) -> dict[str, str]:
     """Path without suffix -> label file."""
-    paths = tree.with_suffix(".txt")
-    return {path[:-4]: path for path in paths if path.rpartition("/")[2].lower() not in _NO_LABELS}
+    found = {}
+    for path in tree.with_suffix(".txt"):
+        name = path.rpartition("/")[2].lower()
+        if name in _NO_LABELS:
+            # ``labels.txt`` may as well be the label of ``labels.jpg``.
+            has_image = any(f"{name[:-4]}{suffix}" in tree.by_name for suffix in SUFFIXES)
+            if not has_image or not (_looks_like_label(tree, path) or not tree.read(path).strip()):
+                continue
+        found[path[:-4]] = path
+    return found
 
 
 def _looks_like_label(tree: Tree, path: str) -> bool:

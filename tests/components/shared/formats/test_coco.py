@@ -75,7 +75,7 @@ def test_an_annotation_that_is_none_goes_to_the_ledger(make_tree: MakeTree, bad:
 
 
 def test_an_annotation_of_an_unknown_image_goes_to_the_ledger(make_tree: MakeTree) -> None:
-    records = [box(99), box(None), box([1]), box(True)]
+    records = [box(99), box(None), box([1]), box("x")]
     parsed = coco.read(make_tree(only_file(document([image(2)], records))))
     assert parsed.annotations.height == 0
     assert [entry.rule for entry in parsed.ledger] == [Rule.MISSING_IMAGE] * 4
