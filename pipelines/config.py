@@ -68,7 +68,7 @@ class TrainingConfig(BaseModel):
     )
     epochs: int = Field(25, ge=1, le=10_000, description="Passes over the training images.")
     batch: int = Field(16, ge=1, le=4096, description="Images an optimiser step.")
-    imgsz: int = Field(160, ge=32, le=4096, description="Longest edge the images are scaled to, in pixels.")
+    imgsz: int = Field(128, ge=32, le=4096, description="Longest edge the images are scaled to, in pixels.")
     lr0: float = Field(0.002, gt=0, le=1, description="Initial learning rate.")
     optimizer: Literal["auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp", "MuSGD"] = Field(
         "AdamW", description="Optimiser; auto lets the library choose it and the learning rate."

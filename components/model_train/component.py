@@ -16,7 +16,7 @@ def model_train(
     weights: str = "yolo11n.yaml",
     epochs: int = 25,
     batch: int = 16,
-    imgsz: int = 160,
+    imgsz: int = 128,
     lr0: float = 0.002,
     optimizer: str = "AdamW",
     warmup_epochs: float = 1.0,

@@ -13,6 +13,8 @@ from components.shared.cpus import usable_cpus
 
 __all__ = ["limit_threads", "prepare_environment", "usable_cpus"]
 
+SPIN = "4000"  # waiting loops of an OpenMP thread: measured 1.35 times faster than 1,000 on idle cores, and unlike
+# the default (20 times slower) only 1.3 times slower when two processes share them
 _FORCED = {
     "YOLO_OFFLINE": "1",
     "YOLO_AUTOINSTALL": "0",
@@ -33,7 +35,7 @@ def prepare_environment(cpus: int | None = None) -> None:
         cpus: threads for OpenMP; ``None`` for what ``usable_cpus`` finds.
     """
     os.environ.update(_FORCED)
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     os.environ["OMP_NUM_THREADS"] = str(cpus or usable_cpus())
     configured = os.environ.get("YOLO_CONFIG_DIR")
     if configured and (Path(configured) / "Ultralytics" / "settings.json").is_file():

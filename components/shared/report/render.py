@@ -17,13 +17,14 @@ def render(title: str, subtitle: str, verdict: tuple[str, Level] | None, section
     """The page; sections with neither heading nor blocks are left out."""
     shown = [section for section in sections if section.title or section.blocks]
     named = sum(1 for section in shown if section.title)
-    return _template().render(
+    page = _template().render(
         title=title,
         subtitle=subtitle,
         verdict=verdict,
         sections=shown,
         contents=named > 2,  # noqa: PLR2004 - two headings need no contents
     )
+    return page.lstrip()  # the template's macros leave empty lines before the doctype
 
 
 @functools.cache
