@@ -1,11 +1,11 @@
 """The whole proof, with a real server: it holds for an honest archive and fails, with a report, for any other."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from components.model_test.prove import prove
@@ -14,9 +14,14 @@ from components.shared.archive import open_archive
 from components.shared.errors import ArchiveError, ProofError
 
 
-def servers() -> str:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return "\n".join(line for line in listed.splitlines() if "proof-" in line)
+def servers() -> list[list[str]]:
+    """Commands of the servers this process started and that still run."""
+    children = psutil.Process().children(recursive=True)
+    return [
+        child.cmdline()
+        for child in children
+        if child.status() != psutil.STATUS_ZOMBIE and "bentoml" in str(child.cmdline())
+    ]
 
 
 def test_an_honest_archive_is_proved(model: Path, archive: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
@@ -36,7 +41,7 @@ def test_an_honest_archive_is_proved(model: Path, archive: Path, tmp_path: Path,
     assert numbers["http_max_box_difference"] < 1e-2
     assert 0 < numbers["latency_p50_ms"] <= numbers["latency_p95_ms"]
     assert heard == sorted(heard)
-    assert servers() == ""
+    assert servers() == []
     page = (tmp_path / "r.html").read_text()
     assert "The packed model is the trained one" in page
     assert page.count("data:image/jpeg") == 2
@@ -58,7 +63,7 @@ def test_a_service_that_answers_something_else_is_caught_over_http(
     page = (tmp_path / "r.html").read_text()
     assert "is not the trained one" in page
     assert "differences" in page
-    assert servers() == ""
+    assert servers() == []
 
 
 def test_other_weights_are_named_even_when_every_digest_agrees(
