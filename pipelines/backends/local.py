@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pipelines.run_pages import copy_reports, write_run_index
 from pipelines.training import NAME, STEPS
 
 POLL = 0.2  # seconds between two looks at the run
+PROGRESS = 0.5  # seconds between two reads of the running step's progress from the store
 GRACE = 10.0  # seconds a run has to end after it was told to
 TAIL = 2000  # characters of kfp's own log that may hold the reason of a failure
 
@@ -61,8 +63,8 @@ def run_local(config: TrainingConfig, options: LocalOptions, display: Display) -
     record.save(directory)
     _write_inputs(config, directory)
     watch = _Watch(record, directory, open_store(config.store), display)
-    with _stop_on_signals():
-        child = _start(directory, options)
+    with _stop_on_signals(), tempfile.TemporaryDirectory(prefix="pipeline-", ignore_cleanup_errors=True) as scratch:
+        child = _start(directory, options, scratch)
         try:
             watch.follow(child)
         except (KeyboardInterrupt, Stopped):
@@ -82,7 +84,7 @@ def _write_inputs(config: TrainingConfig, directory: Path) -> None:
     (directory / EVENTS).touch()
 
 
-def _start(directory: Path, options: LocalOptions) -> subprocess.Popen[bytes]:
+def _start(directory: Path, options: LocalOptions, scratch: str) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         RUN_ID: directory.name,
@@ -90,6 +92,7 @@ def _start(directory: Path, options: LocalOptions) -> subprocess.Popen[bytes]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep),
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": scratch,  # kfp leaves folders behind for each task, and a killed step leaves its own
     }
     command = [sys.executable, "-m", "pipelines.backends.local_worker", str(directory), str(options.runs / "cache")]
     with (directory / "logs" / "kfp.log").open("wb") as log:
@@ -104,16 +107,26 @@ def _start(directory: Path, options: LocalOptions) -> subprocess.Popen[bytes]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End every process of the run: asked first, then killed."""
-    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
-        try:
-            os.killpg(child.pid, number)
-            child.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
-        except ProcessLookupError:
+    """End every process of the run: asked first, so that steps clean up behind themselves, then killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + GRACE
+        alive = _signal_group(child, number)
+        while alive and time.monotonic() < deadline:
+            time.sleep(POLL)
+            alive = _signal_group(child, 0)
+        if not alive:
             child.wait()
             return
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to the run's processes; False when there is none left."""
+    child.poll()  # reap it, or its group never empties
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class _stop_on_signals:  # noqa: N801 - used as a with statement
@@ -144,11 +157,16 @@ class _Watch:
 
     def follow(self, child: subprocess.Popen[bytes]) -> None:
         """Watch until the child ends."""
+        looked, progress = 0.0, None
         while child.poll() is None:
             self.read_events()
             running = next((step for step in self._record.steps if step.state == "running"), None)
-            progress = self._progress(running) if running else None
-            self._display.update(self._record, progress)
+            if time.monotonic() - looked >= PROGRESS:
+                progress = self._progress(running) if running else None
+                looked = time.monotonic()
+            self._display.update(
+                self._record, progress if running and progress and progress.step == running.name else None
+            )
             time.sleep(POLL)
         self.read_events()
 
