@@ -102,6 +102,7 @@ def _collect(
     parameters: Hyperparameters,
     model_dir: Path,
 ) -> ModelManifest:
+    shutil.rmtree(model_dir, ignore_errors=True)  # what an earlier, killed attempt left is no part of this model
     for name, source in run.files.items():
         target = model_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)

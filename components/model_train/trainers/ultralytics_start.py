@@ -3,6 +3,7 @@
 import difflib
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +24,47 @@ def start_model(name: str, classes: tuple[str, ...]) -> Any:  # noqa: ANN401 - u
         TrainingError: official weights cannot be downloaded.
     """
     from ultralytics import YOLO  # noqa: PLC0415 - heavy, and only after the environment is set
+    from ultralytics.nn import tasks  # noqa: PLC0415 - same
 
+    tasks.SAFE_LOAD = True  # the variable alone is too late when somebody imported the library before
     path = _model_yaml(name) if name.endswith((".yaml", ".yml")) else _weights(name)
     try:
         model = YOLO(str(path))
     except Exception as error:  # the library and torch raise anything from KeyError to UnpicklingError here
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"model={name!r} cannot be loaded as a detection model: {reason}.") from error
+        raise ConfigError(f"model={name!r} cannot be loaded as a detection model: {_reason(error)}.") from error
     if model.task != "detect":
         raise ConfigError(f"model={name!r} is made for the task {model.task!r}; this pipeline trains detectors.")
     logger.info("start from %s to learn %d classes", name, len(classes))
     return model
 
 
+def _reason(error: Exception) -> str:
+    """The first sentence of the library's message; what follows is advice on the library's own commands."""
+    text = " ".join(str(error).split()).removeprefix("ERROR ❌️ ")
+    return text.split(". ", 1)[0].rstrip(".") or type(error).__name__
+
+
 def _model_yaml(name: str) -> Path:
-    from ultralytics.nn.tasks import yaml_model_load  # noqa: PLC0415 - heavy
     from ultralytics.utils import ROOT  # noqa: PLC0415 - heavy
 
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_file():
         return path
+    if path.name == name and _is_library_model(name):  # anything else, an address too, the library would go and fetch
+        return path
+    known = sorted(file.name for file in (ROOT / "cfg" / "models").rglob("*.yaml"))
+    near = difflib.get_close_matches(path.name, known, n=3, cutoff=0.5)
+    raise ConfigError(f"There is no model {name!r}. Near it: {', '.join(near) or ', '.join(known[:5])}.")
+
+
+def _is_library_model(name: str) -> bool:
+    from ultralytics.nn.tasks import yaml_model_load  # noqa: PLC0415 - heavy
+
     try:
         yaml_model_load(name)
-    except (FileNotFoundError, OSError) as error:
-        known = sorted(file.name for file in (ROOT / "cfg" / "models").rglob("*.yaml"))
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        raise ConfigError(f"There is no model {name!r}. Near it: {', '.join(near) or ', '.join(known[:5])}.") from error
-    return path
+    except OSError:
+        return False
+    return True
 
 
 def _weights(name: str) -> Path:
@@ -67,7 +82,9 @@ def _weights(name: str) -> Path:
         return target
     logger.info("downloading %s", name)
     try:
-        attempt_download_asset(str(target))
+        with tempfile.TemporaryDirectory(prefix="download-", dir=cache) as scratch:  # a cut download must not stay
+            attempt_download_asset(str(Path(scratch) / name))
+            (Path(scratch) / name).replace(target)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"The official weights {name!r} cannot be downloaded ({' '.join(str(error).split())[:160]}): "

@@ -56,7 +56,7 @@ class UltralyticsTrainer:
                 f"The training stopped after {len(watcher.epochs)} of {parameters.epochs} epochs: "
                 f"{' '.join(str(error).split())}."
             ) from error
-        return _collect(Path(model.trainer.save_dir), watcher.epochs)
+        return _collect(Path(model.trainer.save_dir), watcher)
 
 
 def choose_device(device: str) -> str:
@@ -120,6 +120,7 @@ def _arguments(parameters: Hyperparameters, device: str, images: int, work: Path
         "plots": False,
         "verbose": False,
         "val": True,
+        "single_cls": False,  # a weights file may remember otherwise
         "project": str(work),
         "name": "run",
         "exist_ok": True,
@@ -131,16 +132,19 @@ class _Watcher:
 
     def __init__(self, epochs: int, *, expected: int, notify: Notify) -> None:
         self.epochs: list[Epoch] = []
+        self.best: int | None = None  # number of the epoch whose weights the library keeps as its best
         self._total = epochs
         self._expected = expected
         self._notify = notify
         self._began = time.monotonic()
+        self._batches = 0
+        self._trained = False
 
     def attach(self, model: Any) -> None:  # noqa: ANN401 - ultralytics ships no types
         model.add_callback("on_train_start", self._check_labels)
         model.add_callback("on_train_batch_end", self._batch_done)
+        model.add_callback("on_train_epoch_end", self._epoch_trained)
         model.add_callback("on_fit_epoch_end", self._epoch_done)
-        self._batches = 0
 
     def _check_labels(self, trainer: Any) -> None:  # noqa: ANN401 - same
         """The library drops images it dislikes with a mere log line; we prepared them all, so none may go."""
@@ -157,10 +161,16 @@ class _Watcher:
     def _latest(self) -> str:
         return f", mAP50 {self.epochs[-1].values.get('map50', math.nan):.3f}" if self.epochs else ""
 
+    def _epoch_trained(self, _trainer: Any) -> None:  # noqa: ANN401 - same
+        self._trained = True
+
     def _epoch_done(self, trainer: Any) -> None:  # noqa: ANN401 - same
-        number = trainer.epoch + 1
-        if (self.epochs and number <= self.epochs[-1].number) or number > self._total:
+        if not self._trained:
             return  # the library calls once more after the last epoch, for its final validation
+        self._trained = False
+        number = trainer.epoch + 1
+        if trainer.fitness == trainer.best_fitness:  # so it chooses what to keep: the last one among equals
+            self.best = number
         values = {
             str(key): float(value) for key, value in trainer.label_loss_items(trainer.tloss, prefix="train").items()
         }
@@ -195,7 +205,8 @@ def _silence_amp_check() -> None:
     trainer.check_amp = lambda _model: True
 
 
-def _collect(save_dir: Path, epochs: list[Epoch]) -> TrainingRun:
+def _collect(save_dir: Path, watcher: _Watcher) -> TrainingRun:
+    epochs = watcher.epochs
     best, last = save_dir / "weights" / "best.pt", save_dir / "weights" / "last.pt"
     if not last.is_file() or not epochs:
         raise TrainingError("The training ended without writing weights; see the log for the library's own words.")
@@ -208,6 +219,6 @@ def _collect(save_dir: Path, epochs: list[Epoch]) -> TrainingRun:
         weights="weights/best.pt",
         last="weights/last.pt",
         epochs=tuple(epochs),
-        best_epoch=max(epochs, key=lambda epoch: epoch.values.get("map50_95", 0.0)).number,
+        best_epoch=watcher.best or epochs[-1].number,
         libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
     )

@@ -95,8 +95,14 @@ def test_the_dataset_is_in_the_folder_and_in_the_store_under_its_version(tmp_pat
     assert written.version == kept.version == loaded.version
     assert kept.classes == ("cat", "dog")
     assert loaded.counts | {"bytes": 0, "new_bytes": 0} == {
-        **{"images": 5, "boxes": 5, "classes": 2, "bytes": 0, "new_bytes": 0},
-        **{"missing_images": 0, "unreadable_images": 0, "ledger_rows": 0},
+        "images": 5,
+        "boxes": 5,
+        "classes": 2,
+        "bytes": 0,
+        "new_bytes": 0,
+        "missing_images": 0,
+        "unreadable_images": 0,
+        "ledger_rows": 0,
     }
 
 

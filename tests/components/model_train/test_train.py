@@ -1,0 +1,205 @@
+"""What model_train leaves, whatever the training library: a stub stands for it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from components.model_train.train import Trained, check_datasets, train_model
+from components.model_train.trainers.base import Epoch, Hyperparameters, Trainer, TrainingRun
+from components.shared.dataset import Dataset
+from components.shared.detection.manifest import load_manifest, verify_files
+from components.shared.errors import TrainingError
+from components.shared.files import digest_of_digests, sha256_file, sha256_tree
+from components.shared.materialise import MaterialisedDataset
+from components.shared.progress import Notify
+
+Parameters = Callable[..., Hyperparameters]
+
+
+@dataclass
+class StubTrainer:
+    """Remembers what it was given and leaves two files and three epochs."""
+
+    framework: str = "stub"
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def train(
+        self,
+        train: MaterialisedDataset,
+        val: MaterialisedDataset,
+        classes: tuple[str, ...],
+        parameters: Hyperparameters,
+        work: Path,
+        notify: Notify,
+    ) -> TrainingRun:
+        notify(0.5, "epoch 1/1")
+        self.seen = {"classes": classes, "parameters": parameters, "work": work}
+        self.seen |= {"train": (train.image_count, train.annotation_count), "labels": sha256_tree(train.labels)}
+        self.seen |= {"val": (val.image_count, val.annotation_count)}
+        for name in ("best", "last"):
+            (work / f"{name}.bin").write_bytes(name.encode())
+        epochs = [
+            Epoch(number, number * 1.5, {"map50": map50, "map50_95": map50 / 2, "train/box_loss": loss, "lr": 0.1})
+            for number, map50, loss in ((1, 0.2, math.nan), (2, 0.7, math.nan), (3, 0.6, 0.1))
+        ]
+        files = {"weights/best.bin": work / "best.bin", "weights/last.bin": work / "last.bin"}
+        return TrainingRun(files, "weights/best.bin", "weights/last.bin", tuple(epochs), 2, {"stub": "1"})
+
+
+class FailingTrainer(StubTrainer):
+    def train(self, *_: object, **__: object) -> TrainingRun:
+        raise TrainingError("The training stopped after 0 of 2 epochs: out of memory.")
+
+
+def run(splits: Any, parameters: Hyperparameters, trainer: Trainer | None = None, **changed: Dataset) -> Trained:
+    return train_model(
+        *splits.save(**changed),
+        parameters,
+        splits.root / "model",
+        splits.root / "report.html",
+        trainer=trainer or StubTrainer(),
+    )
+
+
+def test_the_model_folder_holds_what_the_trainer_left_a_test_image_and_the_manifest(
+    make_splits: Any, parameters: Parameters
+) -> None:
+    splits = make_splits()
+    run(splits, parameters())
+    found = sha256_tree(splits.root / "model")
+    assert set(found) == {"weights/best.bin", "weights/last.bin", "test_image.jpg", "manifest.json"}
+    assert (splits.root / "model" / "weights" / "best.bin").read_bytes() == b"best"
+
+
+def test_the_manifest_describes_every_file_and_what_the_model_rests_on(
+    make_splits: Any, parameters: Parameters
+) -> None:
+    splits = make_splits()
+    trained = run(splits, parameters(imgsz=100, seed=7))
+    manifest = load_manifest(splits.root / "model")
+    verify_files(splits.root / "model", manifest)
+    files = {name: sha256_file(splits.root / "model" / name) for name in manifest.files}
+    assert manifest == trained.manifest
+    assert manifest.files == files
+    assert manifest.digest == digest_of_digests(files)
+    assert (manifest.name, manifest.framework, manifest.classes) == ("shapes", "stub", ("bar", "block"))
+    assert (manifest.weights, manifest.last) == ("weights/best.bin", "weights/last.bin")
+    assert manifest.imgsz == 128  # the next multiple of 32
+    assert manifest.parameters["seed"] == 7
+    assert manifest.datasets == {"train": splits.train.version, "val": splits.val.version}
+    assert manifest.libraries == {"stub": "1"}
+
+
+def test_the_metrics_are_the_best_epochs_and_finite(make_splits: Any, parameters: Parameters) -> None:
+    metrics = run(make_splits(), parameters()).manifest.metrics
+    assert metrics == {"map50": 0.7, "map50_95": 0.35, "lr": 0.1, "best_epoch": 2, "epochs": 3}
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif")])
+def test_the_test_image_is_the_validation_image_with_the_most_boxes_byte_for_byte(
+    make_splits: Any, parameters: Parameters, kind: str, suffix: str
+) -> None:
+    splits = make_splits(kind=kind)
+    manifest = run(splits, parameters()).manifest
+    assert manifest.test_image == f"test_image.{suffix}"
+    counts = splits.val.annotations.group_by("image_id").len().sort("len", descending=True)
+    name = splits.val.images.filter(pl.col("image_id") == counts.item(0, "image_id")).item(0, "name")
+    assert (splits.root / "model" / manifest.test_image).read_bytes() == splits.pictures[name]
+
+
+def test_the_trainer_gets_both_splits_on_disk_and_the_parameters_as_they_are(
+    make_splits: Any, parameters: Parameters
+) -> None:
+    splits, stub = make_splits(), StubTrainer()
+    run(splits, parameters(), stub)
+    assert stub.seen["train"] == (8, splits.train.annotations.height)
+    assert stub.seen["val"] == (4, splits.val.annotations.height)
+    assert stub.seen["classes"] == ("bar", "block")
+    assert stub.seen["parameters"] == parameters()
+    assert not stub.seen["work"].exists()
+
+
+def test_training_again_in_the_same_place_leaves_the_same_model_and_nothing_of_the_first(
+    make_splits: Any, parameters: Parameters
+) -> None:
+    splits = make_splits()
+    first = run(splits, parameters()).manifest
+    (splits.root / "model" / "half-written.bin").write_bytes(b"x")
+    second = run(splits, parameters()).manifest
+    verify_files(splits.root / "model", second)
+    assert second == first
+
+
+def test_a_training_that_fails_leaves_no_model_and_no_report(make_splits: Any, parameters: Parameters) -> None:
+    splits = make_splits()
+    with pytest.raises(TrainingError, match="out of memory"):
+        run(splits, parameters(), FailingTrainer())
+    assert not (splits.root / "model").exists()
+    assert not (splits.root / "report.html").exists()
+
+
+def test_the_report_shows_epochs_losses_and_the_verdict(make_splits: Any, parameters: Parameters) -> None:
+    splits = make_splits()
+    run(splits, parameters())
+    page = (splits.root / "report.html").read_text()
+    for text in ("It has learned: mAP50 0.700", "more epochs may help", "Box loss", "epoch 2", splits.train.version):
+        assert text in page
+
+
+@pytest.mark.parametrize(("map50", "words"), [(math.nan, "not a number"), (0.1, "hardly"), (0.4, "begun to learn")])
+def test_the_verdict_follows_the_best_epoch(make_splits: Any, parameters: Parameters, map50: float, words: str) -> None:
+    class Weak(StubTrainer):
+        def train(self, *arguments: Any, **named: Any) -> TrainingRun:
+            left = super().train(*arguments, **named)
+            return replace(left, epochs=(Epoch(1, 1.0, {"map50": map50, "train/box_loss": 1.0}),), best_epoch=1)
+
+    splits = make_splits()
+    manifest = run(splits, parameters(), Weak()).manifest
+    assert words in (splits.root / "report.html").read_text()
+    assert all(math.isfinite(value) for value in manifest.metrics.values())
+
+
+def test_an_image_that_is_trained_on_and_validated_on_is_refused_by_name(
+    make_splits: Any, parameters: Parameters
+) -> None:
+    splits = make_splits()
+    stolen = pl.concat([splits.val.images, splits.train.images.head(1).with_columns(image_id=pl.lit(9, pl.UInt32))])
+    stub = StubTrainer()
+    with pytest.raises(TrainingError, match="1 of 5 validation images are also trained on, '0000.jpg'"):
+        run(splits, parameters(), stub, val=replace(splits.val, images=stolen, shards=()))
+    assert stub.seen == {}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("lacking", ["images", "annotations"])
+def test_an_empty_split_is_refused_by_name(make_splits: Any, split: str, lacking: str) -> None:
+    splits = make_splits()
+    sides = {"train": splits.train, "val": splits.val}
+    sides[split] = replace(sides[split], **{lacking: getattr(sides[split], lacking).clear()})
+    with pytest.raises(TrainingError, match=f"The {split} split has no boxes"):
+        check_datasets(**sides)
+
+
+def test_splits_with_different_classes_are_refused(make_splits: Any) -> None:
+    splits = make_splits()
+    with pytest.raises(TrainingError, match=r"classes \('bar', 'block'\), val \('block', 'bar'\)"):
+        check_datasets(splits.train, replace(splits.val, classes=("block", "bar")))
+
+
+def test_progress_tells_of_preparing_and_of_epochs(make_splits: Any, parameters: Parameters) -> None:
+    heard: list[str] = []
+    splits = make_splits()
+    train_model(
+        *splits.save(),
+        parameters(),
+        splits.root / "model",
+        splits.root / "report.html",
+        lambda _, text: heard.append(text),
+        StubTrainer(),
+    )
+    assert heard == ["writing images and labels", "epoch 1/1"]
