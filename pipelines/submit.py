@@ -79,7 +79,9 @@ def _configure(options: argparse.Namespace) -> tuple[TrainingConfig, set[str]]:
     settled: dict[str, object] = {"source": _absolute_source(config.source), "model": _absolute_model(config.model)}
     if "store" not in chosen:
         settled["store"] = f"file://{options.runs.resolve() / 'store'}"
-    settled["store"] = open_store(str(settled.get("store", config.store))).uri
+    store = open_store(str(settled.get("store", config.store)))
+    store.exists("datasets")  # whatever the answer: a store that gives none is found now, not hours later
+    settled["store"] = store.uri
     return config.model_copy(update=settled), chosen
 
 

@@ -34,6 +34,10 @@ ADVICE: dict[Rule, tuple[str, str]] = {
         "The file is no image or is cut off; its annotations went with it.",
         "Copy or export the file again.",
     ),
+    Rule.TINY_IMAGE: (
+        "The image is too small for any trainer; its annotations went with it.",
+        "Mostly a thumbnail, a spacer or an icon: remove it.",
+    ),
     Rule.SIZE_MISMATCH: (
         "The annotations name another image size than the file has; boxes were scaled or turned only where sure.",
         "Look at the pictures of those left alone; annotate again on the file itself if they do not fit.",
@@ -43,5 +47,8 @@ ADVICE: dict[Rule, tuple[str, str]] = {
         "Add the file, or look at the paths in the annotations.",
     ),
     Rule.MALFORMED: ("The record breaks its format.", "Mend the place that the ledger names."),
-    Rule.UNSAFE_NAME: ("The name leads out of the data's own folder.", "Name files relative to the data set."),
+    Rule.UNSAFE_NAME: (
+        "The name leads out of the data's own folder or has control characters.",
+        "Rename the file, and name it relative to the data set.",
+    ),
 }

@@ -12,6 +12,8 @@ from components.data_prep.sizes import Mending, find_mismatches
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.ledger import Action, Rule
 
+MIN_EDGE = 10  # pixels; trainers leave out images with a shorter side, silently
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -87,8 +89,11 @@ def _unusable_images(images: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit(Rule.MISSING_IMAGE.value))
         .when(pl.col("problem").is_not_null() | (pl.min_horizontal("width", "height").fill_null(0) == 0))
         .then(pl.lit(Rule.UNREADABLE_IMAGE.value))
+        .when(pl.min_horizontal("width", "height") < MIN_EDGE)
+        .then(pl.lit(Rule.TINY_IMAGE.value))
     )
-    return images.select("image_id", "name", "problem", rule.alias("rule")).filter(pl.col("rule").is_not_null())
+    columns = ("image_id", "name", "width", "height", "problem")
+    return images.select(*columns, rule.alias("rule")).filter(pl.col("rule").is_not_null())
 
 
 def _without(table: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
@@ -118,6 +123,8 @@ def _unusable_rows(unusable: pl.DataFrame, annotations: pl.DataFrame) -> pl.Data
     why = (
         pl.when(pl.col("rule") == Rule.MISSING_IMAGE.value)
         .then(pl.lit("its file was not found"))
+        .when(pl.col("rule") == Rule.TINY_IMAGE.value)
+        .then(pl.format("it has {} x {} pixels, the least is {}", "width", "height", pl.lit(MIN_EDGE)))
         .otherwise(pl.col("problem").fill_null("its size is 0"))
     )
     return rows.image_rows(

@@ -29,6 +29,7 @@ class Rule(StrEnum):
     DUPLICATE_IMAGE_ID = "duplicate image id"
     UNKNOWN_CATEGORY = "unknown category"
     UNREADABLE_IMAGE = "unreadable image"
+    TINY_IMAGE = "tiny image"
     SIZE_MISMATCH = "size mismatch"
     MISSING_IMAGE = "missing image"
     MALFORMED = "malformed"

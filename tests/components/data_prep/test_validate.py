@@ -100,6 +100,8 @@ def test_a_box_that_breaks_two_rules_has_one_row(make_dataset: MakeDataset) -> N
         ({"sha256": None, "width": 0, "height": 0}, "missing image"),
         ({"problem": "image file is truncated", "width": 0, "height": 0}, "unreadable image"),
         ({"width": 0}, "unreadable image"),
+        ({"width": 9}, "tiny image"),
+        ({"width": 1, "height": 1}, "tiny image"),
     ],
 )
 def test_an_unusable_image_takes_its_annotations_with_it(
@@ -111,6 +113,12 @@ def test_an_unusable_image_takes_its_annotations_with_it(
     assert json.loads(row["before"]) == {"annotations": 2}
     assert (checked.images_rejected, checked.annotations_rejected) == (1, 2)
     assert checked.images.get_column("image_id").to_list() == [1]
+
+
+def test_an_image_of_ten_pixels_a_side_is_large_enough_for_a_trainer(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset([{"width": 10, "height": 10}], [{"x": 0.0, "y": 0.0}]))
+    assert checked.ledger.is_empty()
+    assert checked.annotations.height == 1
 
 
 def test_an_annotation_of_an_image_that_is_not_there_has_a_row(make_dataset: MakeDataset) -> None:

@@ -170,7 +170,7 @@ def test_an_image_that_is_trained_on_and_validated_on_is_refused_by_name(
     splits = make_splits()
     stolen = pl.concat([splits.val.images, splits.train.images.head(1).with_columns(image_id=pl.lit(9, pl.UInt32))])
     stub = StubTrainer()
-    with pytest.raises(TrainingError, match="1 of 5 validation images are also trained on, '0000.jpg'"):
+    with pytest.raises(TrainingError, match=r"1 of 5 validation images are also trained on, '0000\.jpg'"):
         run(splits, parameters(), stub, val=replace(splits.val, images=stolen, shards=()))
     assert stub.seen == {}
 

@@ -212,12 +212,11 @@ def test_official_weights_are_downloaded_once(cache: Path, monkeypatch: pytest.M
         pytest.skip("the public weights are not beside the repository")
     asked = []
 
-    def deliver(file: str, **_: object) -> None:
-        asked.append(Path(file).name)
-        Path(file).write_bytes(WEIGHTS.read_bytes())
+    def deliver(url: str, file: Path, **_: object) -> None:
+        asked.append(url.rpartition("/")[2])
+        file.write_bytes(WEIGHTS.read_bytes())
 
-    monkeypatch.setattr("ultralytics.utils.downloads.attempt_download_asset", deliver)
-    cached = [start_model("yolo11n.pt", CLASSES).task for _ in range(2)]
-    assert cached == ["detect", "detect"]
-    assert set(asked) <= {"yolo11n.pt"}
+    monkeypatch.setattr("ultralytics.utils.downloads.safe_download", deliver)
+    assert [start_model("yolo11n.pt", CLASSES).task for _ in range(2)] == ["detect", "detect"]
+    assert asked == ["yolo11n.pt"]
     assert [path.name for path in cache.iterdir()] == ["yolo11n.pt"]
