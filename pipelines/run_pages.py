@@ -34,7 +34,8 @@ def write_run_index(record: RunRecord, directory: Path) -> None:
         )
         for step in record.steps
     ]
-    facts = {"run": record.run_id, "state": record.state, **{k: str(v) for k, v in record.parameters.items()}}
+    facts = {"archive": str(record.step("model_pack").outputs.get("archive", "")), "folder": str(directory)}
+    facts |= {name: str(value) for name, value in record.parameters.items()}
     write_index(
         directory / "index.html",
         title=f"Run {record.run_id}",
