@@ -4,6 +4,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from components.shared.progress import StepProgress
@@ -110,7 +111,7 @@ def steps_table(record: RunRecord, progress: StepProgress | None) -> Table:
         if progress is not None and step.state == "running":
             seconds = f"{progress.updated - progress.started:.1f}"
             doing = f"{progress.share:4.0%} {progress.message}{eta(progress)}"
-        table.add_row(step.name, f"[{STYLES[step.state]}]{status}[/]", seconds, doing)
+        table.add_row(step.name, f"[{STYLES[step.state]}]{status}[/]", seconds, escape(doing))
     return table
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from components.shared.aliases import find_alias, move_alias
 from components.shared.archive import BENTO, ArchiveManifest, load_archive_manifest
+from components.shared.detection.manifest import MANIFEST
 from components.shared.errors import ProofError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
 from components.shared.progress import Notify, silent
@@ -76,10 +77,12 @@ def publish(
     name, version = manifest.name, manifest.content_digest
     root = f"models/{name}/versions/{version}"
     notify(0.1, "keeping the archive")
-    _keep(store, archive, f"{root}/archive", (BENTO, "manifest.json"))
+    if not store.exists(f"{root}/{RECORD}"):
+        # What a killed attempt left may be another packing of the same content, so it is replaced.
+        for file in (BENTO, MANIFEST):
+            store.upload(archive / file, f"{root}/archive/{file}")
     notify(0.6, "keeping the evaluation")
-    evaluation = sha256_tree(predictions)
-    _keep(store, predictions, f"{root}/evaluations/{digest_of_digests(evaluation)[:16]}", evaluation)
+    _keep_evaluation(store, predictions, root)
     record = ModelRecord(
         name=name, version=version, bento_sha256=sha256_file(archive / BENTO), archive=manifest, proof=dict(proof)
     )
@@ -92,7 +95,9 @@ def publish(
     return Published(name=name, version=version, champion=current is not None and current.version == version)
 
 
-def _keep(store: Store, folder: Path, prefix: str, names: Mapping[str, str] | tuple[str, ...]) -> None:
-    for name in names:
+def _keep_evaluation(store: Store, folder: Path, root: str) -> None:
+    digests = sha256_tree(folder)
+    prefix = f"{root}/evaluations/{digest_of_digests(digests)[:16]}"
+    for name in digests:
         if not store.exists(f"{prefix}/{name}"):
             store.upload(folder / name, f"{prefix}/{name}")

@@ -23,5 +23,5 @@ def _quota() -> float | None:
             limit = (_CGROUP_1 / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
             period = (_CGROUP_1 / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
         return int(limit) / int(period) if limit not in ("max", "-1") else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return None
