@@ -78,7 +78,7 @@ def _configure(options: argparse.Namespace) -> tuple[TrainingConfig, set[str]]:
     check_source(config.source)
     settled: dict[str, object] = {"source": _absolute_source(config.source), "model": _absolute_model(config.model)}
     if "store" not in chosen:
-        settled["store"] = f"file://{options.runs.resolve() / 'store'}"
+        settled["store"] = (options.runs.resolve() / "store").as_uri()
     store = open_store(str(settled.get("store", config.store)))
     store.exists("datasets")  # whatever the answer: a store that gives none is found now, not hours later
     settled["store"] = store.uri
@@ -111,6 +111,10 @@ def _refused(error: str) -> dict[str, object]:
     return {**empty, "passed": None, "artifacts": {}, "reports": [], "error": error}
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
 def _parser() -> argparse.ArgumentParser:
     rows = "\n".join(f"  {name:<20}{text} (default: {default or 'empty'})" for name, default, text in describe())
     parser = argparse.ArgumentParser(
@@ -121,12 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--local", action="store_true", help="run on this machine, without a cluster or any service")
     parser.add_argument("--data", metavar="SOURCE", help="the same as --set source=SOURCE")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file with parameters")
+    parser.add_argument("--config", type=_path, metavar="FILE", help="YAML file with parameters")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="set one parameter; wins over --config"
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
+        "--runs", type=_path, default=Path("runs"), metavar="DIR", help="where runs are kept (default: runs)"
     )
     parser.add_argument("--no-cache", action="store_true", help="run every step, even when nothing changed")
     parser.add_argument("--gate", action="store_true", help="exit with 3 when the quality gate is not met")

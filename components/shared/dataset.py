@@ -174,7 +174,7 @@ class Dataset:
                 raise CorruptionError(f"{str(path)!r} is missing: copy the dataset folder again as a whole.")
             if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.tables.get(table):
                 raise CorruptionError(f"{str(path)!r} is not the table its manifest describes: copy the folder again.")
-            frames[table] = pl.read_parquet(path)
+            frames[table] = pl.read_parquet(path, glob=False)
         return cls(
             name=manifest.name,
             classes=manifest.classes,

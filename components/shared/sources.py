@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from components.shared.errors import SourceError
 
@@ -24,13 +24,13 @@ def is_sample(source: str) -> bool:
 
 
 def local_path(source: str) -> Path:
-    """The path of a source on this machine, also when written as ``file://``.
+    """The path of a source on this machine, also when written as a ``file://`` address, percent signs decoded.
 
     Raises:
         SourceError: the source has another scheme.
     """
     if source.startswith("file://"):
-        return Path(source.removeprefix("file://")).expanduser()
+        return Path(unquote(source.removeprefix("file://"))).expanduser()
     if "://" in source:
         scheme = urlsplit(source).scheme
         raise SourceError(f"{source!r} cannot be loaded: there is no reader for {scheme}://; give {READABLE}.")
@@ -61,9 +61,8 @@ def check_source(source: str) -> None:
 
 def name_of(source: str) -> str:
     """A dataset name made from the last part of a source: ``My Data.tar.gz`` becomes ``my-data``."""
-    last = source.split("://", 1)[-1].rstrip("/").rsplit("/", 1)[-1]
-    if last in ("", ".", ".."):
-        last = local_path(source).resolve().name
+    path = Path(source.removeprefix("sample://")) if is_sample(source) else local_path(source)
+    last = path.name if path.name not in ("", "..") else path.resolve().name
     for suffix in sorted(ARCHIVES, key=len, reverse=True):
         if last.lower().endswith(suffix):
             last = last[: -len(suffix)]

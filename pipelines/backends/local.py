@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from components.shared.errors import ConfigError
 from components.shared.progress import StepProgress, read_progress
 from components.shared.step import LOG_DIRECTORY, RUN_ID
 from components.shared.store import Store, open_store
@@ -48,10 +49,13 @@ def run_local(config: TrainingConfig, options: LocalOptions, display: Display) -
 
     Returns:
         The run's record, whose state tells how it ended, and its folder.
+
+    Raises:
+        ConfigError: the folder of runs cannot be written.
     """
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     directory = (options.runs / run_id).resolve()
-    (directory / "logs").mkdir(parents=True)
+    _make_folder(directory, options.runs)
     record = RunRecord(
         run_id=run_id,
         pipeline=NAME,
@@ -75,6 +79,13 @@ def run_local(config: TrainingConfig, options: LocalOptions, display: Display) -
             _end(child)
     watch.close(child.returncode)
     return record, directory
+
+
+def _make_folder(directory: Path, runs: Path) -> None:
+    try:
+        (directory / "logs").mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"{str(runs)!r} cannot hold runs ({error.strerror}): give another folder.") from error
 
 
 def _write_inputs(config: TrainingConfig, directory: Path) -> None:

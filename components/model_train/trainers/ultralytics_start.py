@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from components.shared.detection.ultralytics_runtime import plain_path
 from components.shared.errors import ConfigError, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ def start_model(name: str, classes: tuple[str, ...]) -> Any:  # noqa: ANN401 - u
     tasks.SAFE_LOAD = True  # the variable alone is too late when somebody imported the library before
     path = _model_yaml(name) if name.endswith((".yaml", ".yml")) else _weights(name)
     try:
-        model = YOLO(str(path))
+        with plain_path(path) as readable:
+            model = YOLO(str(readable))
     except Exception as error:  # the library and torch raise anything from KeyError to UnpicklingError here
         raise ConfigError(f"model={name!r} cannot be loaded as a detection model: {_reason(error)}.") from error
     if model.task != "detect":

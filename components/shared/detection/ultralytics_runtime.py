@@ -1,6 +1,9 @@
 """Predict with an ultralytics checkpoint, offline and one image at a time."""
 
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,8 @@ class UltralyticsRuntime:
         self._device = _resolve(device)
         self._imgsz = imgsz
         try:
-            self._model = YOLO(str(weights), task="detect")
+            with plain_path(weights) as path:
+                self._model = YOLO(str(path), task="detect")
             kind = self._model.task
             names = self._model.names
         except Exception as error:
@@ -100,11 +104,24 @@ def load_state(weights: Path) -> dict[str, Any]:
     if not weights.is_file():
         raise ArchiveError(f"The weights {str(weights)!r} are missing.")
     try:
-        checkpoint, _ = torch_safe_load(str(weights), safe_only=True)
+        with plain_path(weights) as path:
+            checkpoint, _ = torch_safe_load(str(path), safe_only=True)
         model = checkpoint.get("ema") or checkpoint["model"]
         return dict(model.state_dict())
     except Exception as error:
         raise ArchiveError(f"The weights {str(weights)!r} cannot be loaded: {error}") from error
+
+
+@contextmanager
+def plain_path(weights: Path) -> Iterator[Path]:
+    """A path to the same file that ultralytics can open: it drops every apostrophe from the paths it is given."""
+    if "'" not in str(weights):
+        yield weights
+        return
+    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
+        link = Path(folder) / f"weights{weights.suffix}"
+        link.symlink_to(weights.resolve())
+        yield link
 
 
 def _resolve(device: str) -> object:

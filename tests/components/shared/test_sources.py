@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import SourceError
-from components.shared.sources import check_source, is_sample, name_of
+from components.shared.sources import check_source, is_sample, local_path, name_of
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,10 @@ from components.shared.sources import check_source, is_sample, name_of
         ("sample://workbench", "workbench"),
         ("/data/Größe.zip", "groe"),
         ("/data/...", "dataset"),
+        ("/data/cats/.", "cats"),
+        ("/data/cats/..", "data"),
+        ("file:///data/My%20Photos", "my-photos"),
+        ("/data/50%20off", "50-20off"),
     ],
 )
 def test_a_dataset_is_named_after_the_last_part_of_its_source(source: str, name: str) -> None:
@@ -26,6 +30,15 @@ def test_a_missing_path_an_empty_folder_and_a_strange_file_are_refused(tmp_path:
     for source, reason in (("nowhere", "nothing at"), ("empty", "empty"), ("notes.docx", "cannot be loaded")):
         with pytest.raises(SourceError, match=reason):
             check_source(str(tmp_path / source))
+
+
+def test_a_file_address_may_have_escaped_characters_and_a_path_may_have_percent_signs(tmp_path: Path) -> None:
+    for folder in ("my pictures", "my%20pictures"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.jpg").write_bytes(b"x")
+        assert local_path((tmp_path / folder).as_uri()) == tmp_path / folder
+        assert local_path(str(tmp_path / folder)) == tmp_path / folder
+        check_source((tmp_path / folder).as_uri())
 
 
 def test_an_unknown_scheme_and_an_unknown_sample_are_refused() -> None:

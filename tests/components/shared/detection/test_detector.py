@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from components.shared.detection.detector import Detector, _detections
+from components.shared.detection.ultralytics_runtime import load_state
 from components.shared.errors import ArchiveError, ConfigError, InputError
 from components.shared.images import decode
 
@@ -139,6 +140,13 @@ def test_missing_weights_are_named(copy: Path) -> None:
     (copy / "weights" / "best.pt").unlink()
     with pytest.raises(ArchiveError, match=r"weights/best\.pt"):
         Detector(copy)
+
+
+def test_a_folder_may_have_an_apostrophe_in_its_name(model: Path, detector: Detector, tmp_path: Path) -> None:
+    folder = tmp_path / "Dad's model"
+    shutil.copytree(model, folder)
+    assert load_state(folder / "weights" / "best.pt").keys() == load_state(model / "weights" / "best.pt").keys()
+    assert np.array_equal(Detector(folder).predict([image(1)])[0].boxes, detector.predict([image(1)])[0].boxes)
 
 
 def test_weights_that_are_no_checkpoint_are_named(copy: Path) -> None:
