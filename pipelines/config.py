@@ -81,8 +81,8 @@ class TrainingConfig(BaseModel):
     freeze: int = Field(0, ge=0, le=100, description="Freeze this many of the first layers.")
     device: str = Field(
         "auto",
-        pattern=r"^(auto|cpu|\d+(,\d+)*)$",
-        description="auto (a GPU when there is one), cpu, or GPU numbers: 0 or 0,1.",
+        pattern=r"^(auto|cpu|\d+)$",
+        description="auto (a GPU when there is one), cpu, or the number of a GPU: 0.",
     )
 
     min_map50: float = Field(

@@ -30,7 +30,7 @@ def model_eval(
         confusion: Confusion matrix with background.
         report: The Model Quality Report, for a person.
         min_map50: The gate: mAP50 the model needs.
-        device: auto, cpu, or GPU numbers.
+        device: auto, cpu, or the number of a GPU.
 
     Returns:
         passed: Whether the gate passed.

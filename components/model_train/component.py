@@ -45,7 +45,7 @@ def model_train(
         close_mosaic: Switch mosaic augmentation off for the last epochs.
         patience: Stop after this many epochs without a better mAP; 0: never.
         freeze: Freeze this many of the first layers.
-        device: auto, cpu, or GPU numbers.
+        device: auto, cpu, or the number of a GPU.
         seed: Seed of the training.
     """
     from pathlib import Path

@@ -45,6 +45,8 @@ def check_source(source: str) -> None:
     """
     if is_sample(source):
         return
+    if not source.removeprefix("file://"):
+        raise SourceError(f"The source is empty: give {READABLE}.")
     path = local_path(source)
     try:
         if path.is_dir():

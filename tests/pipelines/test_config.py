@@ -30,6 +30,7 @@ def test_a_wrong_name_suggests_the_near_one(wrong: str, near: str) -> None:
         ("imgsz=100000", ["imgsz='100000'", "<= 4096"]),
         ("format=voc2", ["format='voc2'", "coco, yolo, voc"]),
         ("device=gpu", ["device='gpu'"]),
+        ("device=0,1", ["device='0,1'"]),
         ("model=yolo11n", ["model='yolo11n'"]),
         ("name=Not A Name", ["name='Not A Name'"]),
         ("train_share=0.9", ["must sum to 1"]),

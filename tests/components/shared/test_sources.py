@@ -41,6 +41,18 @@ def test_a_file_address_may_have_escaped_characters_and_a_path_may_have_percent_
         check_source((tmp_path / folder).as_uri())
 
 
+def test_a_file_uri_is_unquoted(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "x").touch()
+    check_source((tmp_path / "a b").as_uri())
+
+
+@pytest.mark.parametrize("source", ["", "file://"])
+def test_an_empty_source_is_refused(source: str) -> None:
+    with pytest.raises(SourceError, match="The source is empty"):
+        check_source(source)
+
+
 def test_an_unknown_scheme_and_an_unknown_sample_are_refused() -> None:
     with pytest.raises(SourceError, match="no reader for ftp"):
         check_source("ftp://host/data.zip")
