@@ -12,6 +12,7 @@ from kfp import compiler
 
 from components.shared.errors import ConfigError, PipelineError
 from components.shared.files import write_atomically
+from pipelines.terminal import print_line
 from pipelines.training import STEPS, training
 
 IMAGES = {"steps-python": "detection-pipeline/steps:0.1.0", "trainer-python": "detection-pipeline/trainer:0.1.0"}
@@ -55,8 +56,12 @@ def write_spec(spec: Mapping[str, Any], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.compile", description=(__doc__ or "").split(": ", 1)[1])
-    parser.add_argument("-o", "--output", type=Path, default=Path("training.yaml"), help="file to write")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.compile", description="Write the training DAG as KFP IR YAML."
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("training.yaml"), help="file to write (default: training.yaml)"
+    )
     parser.add_argument(
         "--image",
         action="append",
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"{str(options.output)!r} cannot be written: {error.strerror}.", file=sys.stderr)
         return 2
-    print(options.output)
+    print_line(str(options.output))
     return 0
 
 

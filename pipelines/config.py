@@ -5,13 +5,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from components.shared.errors import ConfigError
+from components.shared.documents import parse_yaml
+from components.shared.errors import ConfigError, InputError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NAME_PATTERN = r"^([a-z0-9][a-z0-9._-]{0,62})?$"
+SHAPES = {  # in words, what the parameters with a pattern look like
+    "name": "at most 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+    "model": "a file or model name that ends in .yaml, .yml or .pt",
+    "device": "auto, cpu, or the number of one GPU, such as 0",
+}
 
 
 class TrainingConfig(BaseModel):
@@ -140,11 +145,12 @@ def read_config(path: Path) -> dict[str, object]:
         ConfigError: the file is missing or no such mapping.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The configuration {str(path)!r} is not YAML: {' '.join(str(error).split())}.") from error
+        # As text, or a class called no would be False and epochs: yes would be 1.
+        loaded = parse_yaml(path.read_bytes(), str(path), text=True)
+    except OSError as error:
+        raise ConfigError(f"The configuration {str(path)!r} cannot be read: {error.strerror}.") from error
+    except InputError as error:
+        raise ConfigError(f"The configuration cannot be used: {error}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
@@ -165,8 +171,8 @@ def parse_setting(setting: str) -> tuple[str, object]:
         return name, [part.strip() for part in text.split(",") if part.strip()]
     if kind in (list, dict):
         try:
-            return name, yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            return name, parse_yaml(text.encode(), name, text=True)
+        except InputError as error:
             raise ConfigError(f"{name}={text!r} is neither JSON nor YAML.") from error
     return name, text
 
@@ -221,4 +227,6 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     limits = _limits(name)
     bound = f" (allowed: {limits})" if limits else ""
     text = str(problem["msg"])
+    if problem["type"] == "string_pattern_mismatch":
+        text = f"must be {SHAPES[name]}"
     return f"{place}={problem['input']!r}: {text[0].lower()}{text[1:]}{bound}"

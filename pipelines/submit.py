@@ -16,6 +16,7 @@ from pipelines.backends.local import LocalOptions, run_local
 from pipelines.config import TrainingConfig, describe, resolve
 from pipelines.display import make_display, steps_table
 from pipelines.record import RunRecord
+from pipelines.terminal import PatientConsole, print_line
 
 SUCCESS, FAILED, BAD_INPUT, GATE_NOT_MET = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -24,7 +25,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 success, 1 a step failed, 2 bad input, 3 the gate was asked for and not met, 130 stopped."""
     options = _parser().parse_args(arguments)
-    console = Console(stderr=True)
+    console = PatientConsole(stderr=True)
     try:
         config, chosen = _configure(options)
         record, directory = run_local(
@@ -33,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if options.json:
-            print(json.dumps(_refused(str(error))))
+            print_line(json.dumps(_refused(str(error))))
         return error.exit_code
-    output = console if options.json else Console()
+    output = console if options.json else PatientConsole()
     show(output, record, directory)
     if options.json:
-        print(json.dumps(record.summary()))
+        print_line(json.dumps(record.summary()))
     return _exit_code(record, gate_asked=options.gate or "min_map50" in chosen)
 
 

@@ -34,7 +34,7 @@ def write_report(
     report.section("Classes")
     boxes = dataset.annotations.group_by("category").agg(pl.len(), pl.col("image_id").n_unique().alias("images"))
     found = {name: (count, images) for name, count, images in boxes.iter_rows()}
-    series = {"boxes": [float(found.get(name, (0, 0))[0]) for name in dataset.classes]}
+    series = {"boxes": [found.get(name, (0, 0))[0] for name in dataset.classes]}
     report.chart(bar_chart("How many boxes has each class?", dataset.classes, series, x_label="class", y_label="boxes"))
     rows = [[name, *found.get(name, (0, 0))] for name in dataset.classes]
     rows += [["(no such class)", *found[None]]] if None in found else []

@@ -4,7 +4,6 @@ import json
 import re
 from xml.etree.ElementTree import Element, ParseError
 
-import numpy as np
 import yaml
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
@@ -121,6 +120,8 @@ def _check_size(data: bytes, name: str, limit: int) -> None:
 
 
 def _json_depth(data: bytes) -> int:
+    import numpy as np  # noqa: PLC0415 - commands read YAML with this module and start without numpy
+
     level = deepest = 0
     for start in range(0, len(data), _CHUNK):
         brackets = data[start : start + _CHUNK].translate(None, _NO_BRACKETS)

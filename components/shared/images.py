@@ -62,7 +62,8 @@ def probe(data: bytes) -> Probe:
 def decode(data: bytes) -> npt.NDArray[np.uint8]:
     """Pixels of an encoded image, RGB ``(height, width, 3)``, EXIF orientation applied.
 
-    16-bit images are scaled to 8 bits, transparency is dropped, of an animation the first frame is taken.
+    16-bit images are scaled to 8 bits, fractional ones from 0..1 where no pixel is above 1; transparency is dropped;
+    of an animation the first frame is taken.
 
     Raises:
         InputError: the bytes are no image, truncated or too large.
@@ -73,13 +74,20 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
                 raise InputError(f"The image has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}.")
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I") or upright.mode == "F":
-                wide = np.asarray(upright, dtype=np.float64)
-                top = 65535.0 if wide.max(initial=0) > 255 else 255.0  # noqa: PLR2004 - largest 8-bit value
-                grey = np.clip(wide / top * 255.0, 0, 255).astype(np.uint8)
+                grey = _eight_bits(np.asarray(upright, dtype=np.float64), upright.mode)
                 return np.repeat(grey[:, :, None], 3, axis=2)
             return np.asarray(upright.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, ModuleNotFoundError) as error:
         raise InputError(f"The image cannot be decoded: {error}.") from error
+
+
+def _eight_bits(wide: npt.NDArray[np.float64], mode: str) -> npt.NDArray[np.uint8]:
+    brightest = float(np.nan_to_num(wide).max(initial=0))
+    top = 1.0 if mode == "F" and brightest <= 1 else 255.0
+    if mode.startswith("I;16") or brightest > 255:  # noqa: PLR2004 - largest 8-bit value
+        top = 65535.0
+    grey: npt.NDArray[np.uint8] = np.clip(np.nan_to_num(wide) / top * 255.0, 0, 255).astype(np.uint8)
+    return grey
 
 
 def encode_jpeg(pixels: npt.NDArray[np.uint8], *, quality: int = 85) -> bytes:

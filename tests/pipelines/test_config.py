@@ -29,10 +29,10 @@ def test_a_wrong_name_suggests_the_near_one(wrong: str, near: str) -> None:
         ("lr0=nan", ["lr0='nan'", "> 0"]),
         ("imgsz=100000", ["imgsz='100000'", "<= 4096"]),
         ("format=voc2", ["format='voc2'", "coco, yolo, voc"]),
-        ("device=gpu", ["device='gpu'"]),
+        ("device=gpu", ["device='gpu'", "number of one GPU"]),
         ("device=0,1", ["device='0,1'"]),
-        ("model=yolo11n", ["model='yolo11n'"]),
-        ("name=Not A Name", ["name='Not A Name'"]),
+        ("model=yolo11n", ["model='yolo11n'", "ends in .yaml, .yml or .pt"]),
+        ("name=Not A Name", ["name='Not A Name'", "at most 63"]),
         ("train_share=0.9", ["must sum to 1"]),
         ("epochs", ["name=value"]),
     ],
@@ -45,7 +45,8 @@ def test_a_wrong_value_names_the_parameter_the_value_and_the_bound(setting: str,
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [("[1, 2]", "mapping"), ("a: b: c", "not YAML"), ("epoch: 3", "epochs")]
+    ("content", "reason"),
+    [("[1, 2]", "mapping"), ("a: b: c", "not valid YAML"), ("source: &a x\nname: *a", "alias"), ("epoch: 3", "epochs")],
 )
 def test_a_wrong_configuration_file_is_refused_with_a_sentence(tmp_path: Path, content: str, reason: str) -> None:
     file = tmp_path / "run.yaml"
@@ -64,6 +65,31 @@ def test_lists_and_mappings_are_written_as_json_or_with_commas() -> None:
     assert resolved.target_classes == ["cat", "dog"]
     assert resolved.class_aliases == {"kitty": "cat"}
     assert config.resolve(None, ['target_classes=["a,b"]'], {})[0].target_classes == ["a,b"]
+
+
+def test_every_parameter_with_a_pattern_has_it_in_words() -> None:
+    patterned = {
+        name
+        for name, field in config.TrainingConfig.model_fields.items()
+        if any(getattr(rule, "pattern", None) for rule in field.metadata)
+    }
+    assert patterned == set(config.SHAPES)
+
+
+def test_a_class_keeps_the_name_that_yaml_takes_for_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("target_classes: [no, 1, 1.50]\nclass_aliases: {2: yes}\nlr0: 1e-3\n")
+    resolved, _ = config.resolve(file, [], {})
+    assert (resolved.target_classes, resolved.class_aliases) == (["no", "1", "1.50"], {"2": "yes"})
+    assert resolved.lr0 == pytest.approx(0.001)
+    assert config.resolve(None, ["target_classes=[1, on]"], {})[0].target_classes == ["1", "on"]
+
+
+def test_yes_is_no_number(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("epochs: yes\n")
+    with pytest.raises(ConfigError, match="epochs='yes'"):
+        config.resolve(file, [], {})
 
 
 def test_every_parameter_has_a_default_a_type_kfp_knows_and_a_description() -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from components.shared.report import numerals
 from components.shared.report.figure import Cell, Chart, Table
@@ -44,12 +45,13 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Bars:
-    """Values of a bar chart, one list of the categories' length a series, NaN where there is none."""
+    """Values of a bar chart, a list of the categories' length a series, NaN where there is none; ``counted``: whole."""
 
     categories: tuple[str, ...]
     names: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
     stacked: bool
+    counted: bool
 
     def bars(self) -> Iterator[_Bar]:
         """Bars in the order they are drawn."""
@@ -90,7 +92,7 @@ def bar_chart(
     """
     names = tuple(map(str, categories))
     values = tuple(_padded(column, len(names)) for column in series.values())
-    data = _Bars(names, tuple(series), values, stacked)
+    data = _Bars(names, tuple(series), values, stacked, counted=_are_counts(series, len(names)))
     if not names or not numerals.finite_values(value for column in values for value in column):
         return empty_chart(title, columns=[x_label, *series], x_label=x_label, y_label=y_label)
     ends = [bar.end for bar in data.bars()]
@@ -98,13 +100,19 @@ def bar_chart(
     description = _describe(data, x_label, y_label)
     build = _lying if horizontal or not _fit_side_by_side(names) else _standing
     svg = build(title, description, data, scale, (x_label, y_label))
-    rows: list[tuple[Cell, ...]] = [(name, *(column[i] for column in values)) for i, name in enumerate(names)]
+    cell = int if data.counted else float
+    rows: list[tuple[Cell, ...]] = [(name, *(cell(column[i]) for column in values)) for i, name in enumerate(names)]
     return Chart(title, svg, description, Table((x_label, *series), tuple(rows)), keys(data.names, "box"))
 
 
 def _padded(values: Sequence[float], count: int) -> tuple[float, ...]:
     known = [numerals.finite(value) for value in values][:count]
     return (*known, *([math.nan] * (count - len(known))))
+
+
+def _are_counts(series: Mapping[str, Sequence[float]], count: int) -> bool:
+    """Whether every value was given as a whole number, to be shown as one."""
+    return all(len(column) >= count and all(isinstance(v, Integral) for v in column) for column in series.values())
 
 
 def _fit_side_by_side(names: Sequence[str]) -> bool:
@@ -140,7 +148,8 @@ def _lying(title: str, description: str, data: _Bars, scale: Scale, labels: tupl
     padding = Padding(left=16 + LETTER * max(map(len, shown)), right=46 if valued else 16)
     body = [label(labels[0], x=0, y=0, dx=-padding.left + 2, dy=-14, class_="axis")]
     body += x_axis(scale, labels[1], grid=True, count=5)
-    said = numerals.column([bar.value for bar in data.bars()])
+    numbers = [bar.value for bar in data.bars()]
+    said = [f"{number:,.0f}" for number in numbers] if data.counted else numerals.column(numbers)
     for bar, value in zip(data.bars(), said, strict=True):
         low, high = sorted((scale.place(bar.start), scale.place(bar.end)))
         box = {"x": percent(low), "y": percent(bar.lane)}
@@ -185,4 +194,4 @@ def _describe(data: _Bars, x_label: str, y_label: str) -> str:
         )
         top = ", ".join(f"{category} {numerals.compact(value)}" for value, category in known[:_DESCRIBED])
         parts.append(f"{name}: highest {top}" if len(known) > _DESCRIBED else f"{name}: {top}")
-    return f"Bar chart of {y_label} for {len(data.categories)} {x_label}. {'; '.join(parts[:_DESCRIBED])}."
+    return f"Bar chart of {y_label} by {x_label}, {len(data.categories)} in all. {'; '.join(parts[:_DESCRIBED])}."

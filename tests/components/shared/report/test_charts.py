@@ -153,6 +153,15 @@ def test_standing_bars_lie_down_when_their_names_do_not_fit() -> None:
     assert 'class="zero"' in many.svg
 
 
+def test_counts_are_shown_whole_and_measures_with_decimals() -> None:
+    counts = bar_chart("t", ["a", "b"], {"n": [1200, 1]}, x_label="class", y_label="boxes", horizontal=True)
+    assert counts.data.rows == (("a", 1200), ("b", 1))
+    assert all(isinstance(row[1], int) for row in counts.data.rows)
+    assert ">1,200<" in counts.svg
+    measures = bar_chart("t", ["a", "b"], {"n": [1.0, 0.5]}, x_label="class", y_label="AP", horizontal=True)
+    assert ">1.000<" in measures.svg
+
+
 def test_stacked_bars_start_where_the_one_before_ends() -> None:
     chart = bar_chart("t", ["a"], {"one": [3], "two": [1]}, x_label="x", y_label="y", stacked=True)
     one, two = check(chart).iter("rect")

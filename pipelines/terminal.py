@@ -1,0 +1,31 @@
+"""Output that somebody may stop reading (``| head``) without ending a run or changing what a command exits with."""
+
+import os
+import sys
+from typing import TextIO
+
+from rich.console import Console
+
+
+class PatientConsole(Console):
+    """A console that falls silent when its reader has gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without output; rich would end the process."""
+        self.quiet = True
+        _discard(sys.stderr if self.stderr else sys.stdout)
+
+
+def print_line(text: str) -> None:
+    """Print a line on standard output at once, to whoever still reads it."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    """Let the rest of a stream go nowhere, so that flushing it when Python ends raises nothing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
