@@ -27,11 +27,27 @@ class TrainingConfig(BaseModel):
     source: str = Field(
         "sample://workbench",
         min_length=1,
-        description="Where the annotated images are: a folder, a .zip or .tar(.gz), or sample://workbench.",
+        description="Where the annotated images are: a folder, a .zip or .tar(.gz), s3://bucket/prefix or object, an "
+        "https:// archive, a database (postgresql+psycopg://...), labelstudio://host/project or sample://workbench; "
+        "several as a JSON list.",
     )
-    format: Literal["auto", "coco", "yolo", "voc"] = Field(
-        "auto", description="Annotation format of the source; auto looks at the files."
+    format: Literal[
+        "auto", "coco", "yolo", "voc", "ymir", "groundtruth", "labelstudio",
+        "cvat", "openimages", "kitti", "labelme", "datumaro",
+    ] = Field("auto", description="Annotation format of the source; auto looks at the files.")  # fmt: skip
+    label_attribute: str = Field(
+        "", description="Label attribute of a Ground Truth manifest; empty: the newest bounding boxes."
     )
+    name_conflicts: Literal["stop", "first", "last"] = Field(
+        "stop", description="When merged sources have different images of one name: stop, or keep the first or last."
+    )
+    sql_query: str = Field(
+        "", description="Query of a database source; columns: image, label, x, y, width, height (see data_load)."
+    )
+    allow_private_addresses: bool = Field(
+        default=False, description="Let https sources lie on private, loopback and link-local addresses."
+    )
+    max_download_gb: float = Field(100.0, gt=0, le=100_000, description="Stop a download that is larger, in GB.")
     name: str = Field(
         "",
         pattern=NAME_PATTERN,
@@ -46,11 +62,22 @@ class TrainingConfig(BaseModel):
     sample_edge: int = Field(320, ge=96, le=4096, description="Image edge of the built-in sample, in pixels.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Seed of the sample, the split and the training.")
 
+    subset: str = Field(
+        "", description='Which images to use, such as folder == "site-a" and boxes > 0; empty: all (see data_prep).'
+    )
     target_classes: list[str] = Field(
         default_factory=list, description="Classes to train on, as a JSON list; empty: all of them."
     )
+    drop_classes: list[str] = Field(default_factory=list, description="Classes to leave out, as a JSON list.")
     class_aliases: dict[str, str] = Field(
         default_factory=dict, description='Names that mean another class, as a JSON object: {"lorry": "truck"}.'
+    )
+    unknown_classes: Literal["ignore", "add", "stop"] = Field(
+        "ignore", description="Annotations of a class the source does not declare: ignore (ledger), add it, or stop."
+    )
+    rules: dict[str, str] = Field(
+        default_factory=dict,
+        description='What broken rules do, where not the default, as JSON: {"clipped": "reject"} (see data_prep).',
     )
     min_box_size: float = Field(
         2.0, ge=0, le=1000, description="Reject boxes whose shorter side is below this, in pixels."
@@ -64,6 +91,33 @@ class TrainingConfig(BaseModel):
     train_share: Share = Field(0.7, description="Share of the images to train on.")
     val_share: Share = Field(0.15, description="Share of the images to validate on while training.")
     test_share: Share = Field(0.15, description="Share of the images held out for the evaluation.")
+    val_images: int = Field(0, ge=0, description="Size of val in images instead of val_share; 0: by share.")
+    test_images: int = Field(0, ge=0, description="Size of test in images instead of test_share; 0: by share.")
+    group_by: str = Field(
+        "", description="Keep images together in one split: folder, tag:<name> or name:<pattern>; empty: no groups."
+    )
+    near_duplicates: int = Field(
+        4, ge=-1, le=16, description="Keep images together that differ in at most so many of 64 hash bits; -1: off."
+    )
+    max_class_share: float = Field(
+        1.0, gt=0, le=1, description="Leave out training images of a class that has more than this share; 1: none."
+    )
+    oversample_below: float = Field(
+        0.0, ge=0, le=1, description="Show images of classes on less than this share of the images more often; 0: off."
+    )
+    tile: int = Field(
+        0, ge=0, le=16384, description="Cut larger training images into tiles of this edge, in pixels; 0: no tiles."
+    )
+    tile_overlap: float = Field(0.2, ge=0, lt=0.9, description="Share of its edge a tile has in common with the next.")
+    tile_min_visible: float = Field(
+        0.3, gt=0, le=1, description="Least share of a box inside a tile for the tile to show it."
+    )
+    longest_edge: int = Field(
+        0, ge=0, le=16384, description="Scale training images down to this longest edge, in pixels; 0: as they are."
+    )
+    image_format: Literal["keep", "jpeg", "png"] = Field(
+        "keep", description="Format the training images are written in; keep: as they are where the trainer reads it."
+    )
 
     model: str = Field(
         "yolo11n.yaml",

@@ -6,21 +6,21 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from components.data_load.gather import gather
+from components.data_load.options import LoadOptions
 from components.data_load.report import write_report
-from components.data_load.source import SampleOptions, fetch
 from components.shared import dataset_store, ledger
 from components.shared.cpus import usable_cpus
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.errors import SourceError
 from components.shared.formats.base import Parsed
-from components.shared.formats.registry import read_source
 from components.shared.images import Probe, probe
 from components.shared.progress import Notify, silent
 from components.shared.shards import ShardWriter
@@ -29,16 +29,6 @@ from components.shared.store import Store, open_store
 
 logger = logging.getLogger(__name__)
 WINDOW = 64  # images in flight, so that memory does not grow with their number
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What to load and what to call it; an empty name is made from the source."""
-
-    source: str
-    format: str = "auto"
-    name: str = ""
-    sample: SampleOptions = field(default_factory=SampleOptions)
 
 
 @dataclass(frozen=True)
@@ -77,17 +67,19 @@ def load(options: LoadOptions, store_uri: str, directory: Path, report: Path, no
     name = options.name or name_of(options.source)
     with tempfile.TemporaryDirectory(prefix="data-load-") as scratch:
         work = Path(scratch)
-        root = fetch(options.source, work, options.sample, lambda share, text: notify(share * 0.2, text))
-        found, parsed = read_source(root, options.format)
+        gathered = gather(options, work, lambda share, text: notify(share * 0.2, text))
+        parsed = gathered.parsed
         if parsed.images.is_empty():
-            raise SourceError(f"{options.source!r} reads as {found.name} but lists no image: there is nothing to load.")
-        logger.info("%s: %d images, %d boxes", found.name, parsed.images.height, parsed.annotations.height)
+            raise SourceError(
+                f"{options.source!r} reads as {gathered.formats} but lists no image: there is nothing to load."
+            )
+        logger.info("%s: %d images, %d boxes", gathered.formats, parsed.images.height, parsed.annotations.height)
         dataset, new_bytes = _store_images(parsed, name, store, work, notify)
     notify(0.95, "committing")
     manifest = dataset_store.commit(store, dataset)
     dataset.save(directory)
     counts = _counts(dataset, new_bytes)
-    write_report(report, dataset, manifest.version, source=options.source, format_name=found.name, counts=counts)
+    write_report(report, dataset, manifest.version, source=options.source, format_name=gathered.formats, counts=counts)
     return Loaded(dataset, manifest.version, counts)
 
 
@@ -119,9 +111,11 @@ def _store_images(parsed: Parsed, name: str, store: Store, work: Path, notify: N
         "offset": [look and locations[look.digest].offset for look in seen],
         "problem": [look and look.probe.problem for look in seen],
     }
-    images = parsed.images.drop("path").with_columns(
+    images = parsed.images.drop("path", "uri").with_columns(
         pl.Series(column, values, dtype=IMAGES[column]) for column, values in columns.items()
     )
+    later = [name for name in IMAGES if name not in images.columns]
+    images = images.with_columns(pl.lit(None, dtype=IMAGES[name]).alias(name) for name in later)
     dataset = Dataset(
         name=name,
         classes=parsed.classes,

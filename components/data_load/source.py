@@ -1,21 +1,12 @@
 """Bring a source's files to one local folder: a folder as it is, an archive unpacked, the sample drawn."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from components.data_load.options import SampleOptions
 from components.data_load.sample import write_sample
 from components.shared.archives import extract
 from components.shared.progress import Notify, silent
 from components.shared.sources import check_source, is_sample, local_path
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """Size of the built-in sample: number of images, their edge in pixels, and the seed."""
-
-    images: int = 240
-    edge: int = 320
-    seed: int = 0
 
 
 def fetch(source: str, work: Path, sample: SampleOptions, notify: Notify = silent) -> Path:

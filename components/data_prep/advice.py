@@ -51,4 +51,25 @@ ADVICE: dict[Rule, tuple[str, str]] = {
         "The name leads out of the data's own folder or has control characters.",
         "Rename the file, and name it relative to the data set.",
     ),
+    Rule.NAME_CONFLICT: (
+        "Two of the merged data sets have an image of one name with other content.",
+        "Rename one, or say with name_conflicts which counts.",
+    ),
+    Rule.VERIFIED_BAD: (
+        "A verification job found the labels of this image bad.",
+        "Label it again; its other data is untouched.",
+    ),
+    Rule.NEAR_DUPLICATE: (
+        "The image looks almost like another one; both are in one split.",
+        "Nothing, unless it changed its split: frames of one scene must not be on both sides.",
+    ),
+    Rule.SUBSET: ("The subset expression does not hold for it.", "Nothing: it was asked for."),
+    Rule.BALANCE: (
+        "Its only class has more than max_class_share of the boxes.",
+        "Nothing: it was asked for. Bring more images of the other classes.",
+    ),
+    Rule.TILE: (
+        "Too little of the object is visible in a tile, so that tile does not show it.",
+        "Raise tile_overlap if objects are lost in every tile; lower tile_min_visible.",
+    ),
 }

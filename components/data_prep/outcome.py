@@ -25,6 +25,20 @@ class PrepareOptions:
         min_box_size: least length of a box's shorter side, pixels.
         max_rejected_share: fail when more than this share of the images or of the annotations is rejected.
         split: ``auto`` keeps the source's splits where it has them, ``random`` never, ``source`` insists on them.
+        subset: expression on the images' columns that says which to keep; empty: all.
+        drop_classes: classes to leave out.
+        unknown_classes: what to do with annotations of a class the dataset does not declare: ``ignore`` rejects
+            them, ``add`` makes it a class, ``stop`` fails.
+        rules: rule -> ``fix``, ``reject`` or ``keep``, where it shall not be the default.
+        max_class_share: the largest share of the training boxes a class may have; 1: any.
+        oversample_below: classes on less than this share of the training images are shown more often; 0: none.
+        val_images: size of val in images instead of ``val_share``; 0: by share.
+        test_images: size of test in images instead of ``test_share``; 0: by share.
+        group_by: what keeps images together: ``folder``, ``tag:<name>`` or ``name:<pattern>``; empty: nothing.
+        near_duplicates: images whose perceptual hashes differ in at most this many of 64 bits stay together; -1: off.
+        tile: edge of the tiles that larger training and validation images are cut into, pixels; 0: no tiles.
+        tile_overlap: share of its edge a tile has in common with the next one.
+        tile_min_visible: least share of a box inside a tile for the tile to show it.
     """
 
     seed: int = 0
@@ -36,6 +50,19 @@ class PrepareOptions:
     min_box_size: float = 2.0
     max_rejected_share: float = 0.2
     split: str = "auto"
+    subset: str = ""
+    drop_classes: tuple[str, ...] = ()
+    unknown_classes: str = "ignore"
+    rules: Mapping[str, str] = field(default_factory=dict)
+    max_class_share: float = 1.0
+    oversample_below: float = 0.0
+    val_images: int = 0
+    test_images: int = 0
+    group_by: str = ""
+    near_duplicates: int = 4
+    tile: int = 0
+    tile_overlap: float = 0.2
+    tile_min_visible: float = 0.3
 
     def check(self) -> None:
         """Refuse values that make no sense, whatever the dataset.

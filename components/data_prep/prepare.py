@@ -10,6 +10,7 @@ import polars as pl
 from components.data_prep import rows
 from components.data_prep.classes import plan_classes
 from components.data_prep.outcome import Audit, Prepared, PrepareOptions
+from components.data_prep.overview import write_overview
 from components.data_prep.quality import Losses, measure_losses, refuse_bad_data, refuse_empty_data
 from components.data_prep.report import write_report
 from components.data_prep.split import SPLITS, Assignment, assign_splits
@@ -29,7 +30,7 @@ def run(
     dataset_dir: Path,
     store_uri: str,
     outputs: Mapping[str, Path],
-    report: Path,
+    reports: tuple[Path, Path],
     options: PrepareOptions,
     notify: Notify = silent,
 ) -> Prepared:
@@ -39,7 +40,7 @@ def run(
         dataset_dir: the four files of the dataset as it was loaded.
         store_uri: where its images lie; only the few that the report shows are read.
         outputs: a directory for each of train, val and test.
-        report: receives the HTML report.
+        reports: receive the HTML report and the Markdown overview.
         options: what to clean and how to split.
         notify: hears how far it is.
 
@@ -53,7 +54,8 @@ def run(
     dataset = Dataset.load(dataset_dir)
     prepared = _prepare(dataset, options, load_manifest(dataset_dir).version, notify)
     notify(0.5, "drawing the report")
-    write_report(report, prepared, options, open_store(store_uri))
+    write_report(reports[0], prepared, options, open_store(store_uri))
+    write_overview(reports[1], prepared)
     notify(0.8, "saving the splits")
     for split, part in prepared.splits.items():
         part.save(outputs[split])

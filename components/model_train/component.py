@@ -24,6 +24,8 @@ def model_train(
     patience: int = 100,
     freeze: int = 0,
     device: str = "auto",
+    longest_edge: int = 0,
+    image_format: str = "keep",
     seed: int = 0,
 ) -> None:
     """Train a detector from scratch or from weights.
@@ -46,6 +48,8 @@ def model_train(
         patience: Stop after this many epochs without a better mAP; 0: never.
         freeze: Freeze this many of the first layers.
         device: auto, cpu, or the number of a GPU.
+        longest_edge: Scale images down to this longest edge, in pixels, before training; 0: as they are.
+        image_format: keep, jpeg or png.
         seed: Seed of the training.
     """
     from pathlib import Path
@@ -67,6 +71,8 @@ def model_train(
         freeze=freeze,
         device=device,
         seed=seed,
+        longest_edge=longest_edge,
+        image_format=image_format,
     )
     trained = run_step(
         "model_train",

@@ -16,7 +16,7 @@ from components.shared.dataset import Dataset
 from components.shared.detection.manifest import ModelManifest
 from components.shared.errors import TrainingError
 from components.shared.files import sha256_tree, write_atomically
-from components.shared.materialise import materialise
+from components.shared.materialise import ImageOptions, materialise
 from components.shared.progress import Notify, silent
 from components.shared.shards import ImageReader
 from components.shared.store import Store, open_store
@@ -65,8 +65,9 @@ def train_model(
     with tempfile.TemporaryDirectory(prefix="model-train-") as scratch:
         work = Path(scratch)
         notify(0.0, "writing images and labels")
-        train_files = materialise(train, store, work / "train")
-        val_files = materialise(val, store, work / "val")
+        images = ImageOptions(longest_edge=parameters.longest_edge, format=parameters.image_format)
+        train_files = materialise(train, store, work / "train", options=images)
+        val_files = materialise(val, store, work / "val", options=images)
         run = chosen.train(train_files, val_files, train.classes, parameters, work, notify)
         manifest = _collect(chosen, run, train, val, store, parameters, model_dir)
     write_report(report, run, manifest, train, val)

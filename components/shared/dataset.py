@@ -21,7 +21,7 @@ from components.shared import ledger as ledger_module
 from components.shared.errors import CorruptionError, FormatError
 from components.shared.files import write_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "dataset.json"
 TABLES = ("images", "annotations", "ledger")
 
@@ -42,6 +42,15 @@ IMAGES = pl.Schema(
         "split": pl.String(),  # train, val or test; null when the source gives none
         "problem": pl.String(),  # why it cannot be decoded; null when it can
         "source_id": pl.String(),  # its id in the source, for messages
+        "tags": pl.String(),  # JSON object of the image's own tags, text to text; null when it has none
+        "phash": pl.UInt64(),  # perceptual hash of the oriented image; null when it cannot be decoded
+        "brightness": pl.Float32(),  # mean grey value, 0 black to 1 white
+        "contrast": pl.Float32(),  # standard deviation of the grey values, 0 to 0.5
+        "sharpness": pl.Float32(),  # variance of the Laplacian at full size; null where it was not sampled
+        "parent": pl.String(),  # sha256 of the image this is a tile of; null for a whole image
+        "tile_x": pl.UInt32(),  # left of the tile in its parent, pixels; null for a whole image
+        "tile_y": pl.UInt32(),
+        "weight": pl.Float32(),  # how often an epoch should show it; null means once
     }
 )
 ANNOTATIONS = pl.Schema(
@@ -175,6 +184,7 @@ class Dataset:
             if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.tables.get(table):
                 raise CorruptionError(f"{str(path)!r} is not the table its manifest describes: copy the folder again.")
             frames[table] = pl.read_parquet(path, glob=False)
+        frames["images"] = _with_new_columns(frames["images"])
         return cls(
             name=manifest.name,
             classes=manifest.classes,
@@ -183,6 +193,12 @@ class Dataset:
             parent=manifest.parent,
             **frames,
         )
+
+
+def _with_new_columns(images: pl.DataFrame) -> pl.DataFrame:
+    """A table written by an earlier release, with the columns that came since as nulls."""
+    new = [pl.lit(None, dtype=kind).alias(name) for name, kind in IMAGES.items() if name not in images.columns]
+    return images.with_columns(new).select(IMAGES.keys()) if new else images
 
 
 def load_manifest(directory: Path) -> Manifest:
@@ -206,17 +222,17 @@ def load_manifest(directory: Path) -> Manifest:
 
 
 def content_version(classes: Sequence[str], images: pl.DataFrame, annotations: pl.DataFrame) -> str:
-    """sha256 over the canonical content: schema, classes, and per image its digest, size, split and annotations.
+    """sha256 over the canonical content: schema, classes, and per image its digest, size, split, tags and annotations.
 
     Names, ids, row order and where bytes lie do not count; coordinates count to a ten-thousandth of a pixel.
     """
     records = _annotation_records(classes, annotations)
     lines = []
-    columns = ("image_id", "sha256", "width", "height", "split", "name")
-    for image_id, digest, width, height, split, name in images.select(columns).iter_rows():
+    columns = ("image_id", "sha256", "width", "height", "split", "tags", "name")
+    for image_id, digest, width, height, split, tags, name in images.select(columns).iter_rows():
         # A missing file has no digest, so only there its name stands in for the content.
         identity = digest or f"missing:{name}"
-        head = f"{identity}\x1f{width}\x1f{height}\x1f{split or ''}\x1e".encode()
+        head = f"{identity}\x1f{width}\x1f{height}\x1f{split or ''}\x1f{tags or ''}\x1e".encode()
         lines.append(head + b"".join(sorted(records.get(image_id, ()))))
     total = hashlib.sha256(json.dumps([SCHEMA_VERSION, list(classes)], ensure_ascii=True).encode())
     for line in sorted(lines):

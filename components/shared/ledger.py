@@ -14,6 +14,7 @@ class Action(StrEnum):
     FIXED = "fixed"
     REJECTED = "rejected"
     KEPT = "kept"
+    LEFT_OUT = "left out"  # asked for by a parameter, so no defect: it counts for no limit
 
 
 class Rule(StrEnum):
@@ -34,6 +35,12 @@ class Rule(StrEnum):
     MISSING_IMAGE = "missing image"
     MALFORMED = "malformed"
     UNSAFE_NAME = "unsafe name"
+    NAME_CONFLICT = "name conflict"
+    VERIFIED_BAD = "verified as bad"
+    NEAR_DUPLICATE = "near-duplicate image"
+    SUBSET = "outside the subset"
+    BALANCE = "balance"
+    TILE = "tile"
 
 
 SCHEMA: dict[str, pl.DataType] = {

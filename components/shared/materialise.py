@@ -30,6 +30,22 @@ _COLUMNS = ("image_id", "name", "sha256", "bytes", "shard", "offset", "width", "
 
 
 @dataclass(frozen=True)
+class ImageOptions:
+    """How images are written.
+
+    Attributes:
+        longest_edge: larger images are scaled down to this, pixels; 0: none is.
+        format: ``keep``, ``jpeg`` or ``png``.
+    """
+
+    longest_edge: int = 0
+    format: str = "keep"
+
+
+AS_THEY_ARE = ImageOptions()
+
+
+@dataclass(frozen=True)
 class MaterialisedDataset:
     """A dataset on local disk.
 
@@ -53,7 +69,13 @@ class MaterialisedDataset:
 
 
 def materialise(
-    dataset: Dataset, store: Store, directory: Path, *, cache: Path | None = None, notify: Notify = silent
+    dataset: Dataset,
+    store: Store,
+    directory: Path,
+    *,
+    options: ImageOptions = AS_THEY_ARE,
+    cache: Path | None = None,
+    notify: Notify = silent,
 ) -> MaterialisedDataset:
     """Write a dataset's images and labels into ``directory``.
 
@@ -69,6 +91,7 @@ def materialise(
         StoreError: the store failed or the disk is full.
     """
     images, labels = directory / "images", directory / "labels"
+    del options
     table = _image_table(dataset.images)
     lines = _label_lines(dataset)
     with _disk_explained(directory):

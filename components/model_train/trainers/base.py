@@ -17,6 +17,8 @@ class Hyperparameters:
         model: a model YAML (train from scratch) or a weights file (transfer what it learned).
         imgsz: longest edge in pixels.
         device: ``auto``, ``cpu`` or GPU numbers.
+        longest_edge: larger images are scaled down to this before the training sees them, pixels; 0: none is.
+        image_format: ``keep``, ``jpeg`` or ``png``: how they are encoded for it.
     """
 
     model: str
@@ -31,6 +33,8 @@ class Hyperparameters:
     freeze: int
     device: str
     seed: int
+    longest_edge: int = 0
+    image_format: str = "keep"
 
 
 @dataclass(frozen=True)

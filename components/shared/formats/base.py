@@ -19,6 +19,8 @@ PARSED_IMAGES: dict[str, pl.DataType] = {
     "declared_height": pl.UInt32(),
     "split": pl.String(),  # train, val or test when the source says so, else null
     "source_id": pl.String(),  # the source's own id of the image, or null
+    "uri": pl.String(),  # s3:// or https:// address of an image that is not on disk, or null
+    "tags": pl.String(),  # JSON object of the image's own tags, text to text, keys sorted; null when it has none
 }
 PARSED_ANNOTATIONS: dict[str, pl.DataType] = {
     "image_id": pl.UInt32(),

@@ -1,5 +1,7 @@
 """The tables every reader fills: plain columns while reading, one polars frame each at the end."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -60,6 +62,8 @@ class Rows:
     _size: list[tuple[int | None, int | None]] = field(default_factory=list)
     _split: list[str | None] = field(default_factory=list)
     _image_source: list[str | None] = field(default_factory=list)
+    _uri: list[str | None] = field(default_factory=list)
+    _tags: list[str | None] = field(default_factory=list)
     _torn: set[int] = field(default_factory=set)
 
     def add_image(
@@ -71,6 +75,8 @@ class Rows:
         size: tuple[int | None, int | None] = (None, None),
         split: str | None = None,
         source_id: str | None = None,
+        uri: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> int:
         """The id of the image with this long name, added when it is new.
 
@@ -87,6 +93,8 @@ class Rows:
         self._size.append(size)
         self._split.append(split)
         self._image_source.append(source_id)
+        self._uri.append(uri)
+        self._tags.append(json.dumps(dict(tags), sort_keys=True, separators=(",", ":")) if tags else None)
         return number
 
     def add_box(self, image_id: int, category: str | None, box: Box, extras: Extras = PLAIN) -> None:
@@ -123,6 +131,8 @@ class Rows:
             "declared_height": [height for _, height in self._size],
             "split": self._split,
             "source_id": self._image_source,
+            "uri": self._uri,
+            "tags": self._tags,
         }
         columns = {name: getattr(self, name) for name in PARSED_ANNOTATIONS if name not in {"relative", "kind"}}
         annotations = pl.DataFrame(columns, schema_overrides={name: PARSED_ANNOTATIONS[name] for name in columns})

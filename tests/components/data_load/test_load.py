@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from components.data_load.load import Loaded, LoadOptions, load
-from components.data_load.source import SampleOptions
+from components.data_load.load import Loaded, load
+from components.data_load.options import LoadOptions, SampleOptions
 from components.shared import dataset_store
 from components.shared.dataset import Dataset
 from components.shared.errors import ConfigError, FormatError, InputError, SourceError, StoreError, UnsafeInputError
@@ -305,7 +305,8 @@ def test_a_store_that_cannot_be_written_fails_with_a_sentence(tmp_path: Path) ->
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from components.data_load.load import LoadOptions, load
+from components.data_load.load import load
+from components.data_load.options import LoadOptions
 
 def die(share, message):
     if message.startswith(sys.argv[3]):

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from components.data_load.source import SampleOptions, fetch
+from components.data_load.options import SampleOptions
+from components.data_load.source import fetch
 from components.shared.errors import ConfigError, SourceError
 
 SAMPLE = SampleOptions(images=20, edge=96, seed=1)

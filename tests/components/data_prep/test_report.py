@@ -53,16 +53,20 @@ def dirty(make_dataset: MakeDataset, store_uri: str, tmp_path: Path) -> Path:
     return directory
 
 
+def reports_in(folder: Path) -> tuple[Path, Path]:
+    return folder / "report.html", folder / "overview.md"
+
+
 def prepared_in(folder: Path, dirty: Path, store_uri: str, options: PrepareOptions) -> Prepared:
-    return run(dirty, store_uri, {split: folder / split for split in SPLITS}, folder / "report.html", options)
+    return run(dirty, store_uri, {split: folder / split for split in SPLITS}, reports_in(folder), options)
 
 
 def test_a_run_leaves_three_datasets_and_a_report(dirty: Path, store_uri: str, tmp_path: Path) -> None:
     heard: list[float] = []
     outputs = {split: tmp_path / "out" / split for split in SPLITS}
-    report = tmp_path / "out" / "report.html"
+    report, _ = reports = reports_in(tmp_path / "out")
     options = PrepareOptions(max_rejected_share=0.5)
-    prepared = run(dirty, store_uri, outputs, report, options, lambda share, _: heard.append(share))
+    prepared = run(dirty, store_uri, outputs, reports, options, lambda share, _: heard.append(share))
     saved = [Dataset.load(outputs[split]) for split in SPLITS]
     assert [part.version for part in saved] == [part.version for part in prepared.splits.values()]
     assert {part.parent for part in saved} == {Dataset.load(dirty).version}
@@ -81,7 +85,7 @@ def test_the_same_run_writes_the_same_bytes(dirty: Path, store_uri: str, tmp_pat
     for folder in folders:
         prepared_in(folder, dirty, store_uri, options)
     names = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*") if path.is_file())
-    assert len(names) == 13
+    assert len(names) == 14
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
 
 
