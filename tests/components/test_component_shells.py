@@ -76,7 +76,7 @@ data_load.python_func(source="sample://workbench", store=f"file://{{root}}/store
     summary=made(dsl.Metrics, "s1"), report=made(dsl.HTML, "r1"), sample_images=20, sample_edge=96)
 splits = {{name: made(dsl.Dataset, name) for name in ("train", "val", "test")}}
 data_prep.python_func(dataset=loaded, store=f"file://{{root}}/store", **splits,
-    summary=made(dsl.Metrics, "s2"), report=made(dsl.HTML, "r2"))
+    summary=made(dsl.Metrics, "s2"), report=made(dsl.HTML, "r2"), overview=made(dsl.Markdown, "o2"))
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, check=True)
     splits = [Dataset.load(tmp_path / name) for name in ("train", "val", "test")]

@@ -41,7 +41,7 @@ def test_a_small_data_set_is_read_as_it_stands(make_tree: MakeTree) -> None:
     assert parsed.images.schema == PARSED_IMAGES
     assert parsed.annotations.schema == PARSED_ANNOTATIONS
     assert parsed.classes == ("cat", "dog")
-    assert parsed.images.row(0) == (0, "a.jpg", str(root / "images/a.jpg"), 20, 10, None, "1")
+    assert parsed.images.row(0) == (0, "a.jpg", str(root / "images/a.jpg"), 20, 10, None, "1", None, None)
     assert parsed.annotations["category"].to_list() == ["cat", "dog"]
     assert parsed.annotations.select("x", "y", "width", "height").row(0) == (1.0, 2.0, 3.5, 4.0)
     assert parsed.annotations["crowd"].to_list() == [False, True]

@@ -35,7 +35,17 @@ def test_a_small_data_set_is_read(make_tree: MakeTree) -> None:
     assert parsed.images.schema == PARSED_IMAGES
     assert parsed.annotations.schema == PARSED_ANNOTATIONS
     assert parsed.classes == ("cat", "dog")
-    assert parsed.images.row(0) == (0, "a.jpg", str(root / "JPEGImages/a.jpg"), 20, 10, None, "Annotations/a.xml")
+    assert parsed.images.row(0) == (
+        0,
+        "a.jpg",
+        str(root / "JPEGImages/a.jpg"),
+        20,
+        10,
+        None,
+        "Annotations/a.xml",
+        None,
+        None,
+    )
     boxes = parsed.annotations.select("category", "x", "y", "width", "height").rows()
     assert boxes == [("dog", 1.0, 2.0, 4.0, 6.0), ("cat", 0.0, 0.0, 20.0, 10.0)]
     assert parsed.ledger == ()

@@ -27,7 +27,7 @@ def test_a_small_data_set_is_read_as_shares_of_the_image(make_tree: MakeTree) ->
     assert parsed.images.schema == PARSED_IMAGES
     assert parsed.annotations.schema == PARSED_ANNOTATIONS
     assert parsed.classes == ("cat", "dog")
-    assert parsed.images.row(0) == (0, "a.jpg", str(root / "images/a.jpg"), None, None, None, None)
+    assert parsed.images.row(0) == (0, "a.jpg", str(root / "images/a.jpg"), None, None, None, None, None, None)
     assert parsed.annotations.select("category", "x", "y", "width", "height").row(0) == ("dog", 0.25, 0.375, 0.5, 0.25)
     assert parsed.annotations["relative"].all()
     assert parsed.annotations["source_id"].to_list() == ["labels/a.txt:1"]
