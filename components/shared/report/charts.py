@@ -2,6 +2,7 @@
 
 from components.shared.report.bars import bar_chart
 from components.shared.report.figure import Chart, Key, Mark, Series, Table
+from components.shared.report.heat import heat_map, named_heat_map
 from components.shared.report.histogram import histogram
 from components.shared.report.lines import line_chart, scatter_chart
 from components.shared.report.matrix import matrix_chart
@@ -13,8 +14,10 @@ __all__ = [
     "Series",
     "Table",
     "bar_chart",
+    "heat_map",
     "histogram",
     "line_chart",
     "matrix_chart",
+    "named_heat_map",
     "scatter_chart",
 ]
