@@ -5,10 +5,7 @@ was repaired or rejected on the way. A version is the sha256 of the content alon
 version wherever it was loaded from.
 """
 
-import hashlib
 import json
-import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,8 +15,10 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared import ledger as ledger_module
+from components.shared.compact import read_compact
+from components.shared.dataset_version import hash_content
 from components.shared.errors import CorruptionError, FormatError
-from components.shared.files import write_atomically
+from components.shared.files import sha256_file, write_atomically
 
 SCHEMA_VERSION = 2
 MANIFEST = "dataset.json"
@@ -127,7 +126,9 @@ class Dataset:
 
     def ground_truth(self) -> pl.DataFrame:
         """Annotations of kind ``ground_truth``."""
-        return self.annotations.filter(pl.col("kind") == "ground_truth")
+        predicted = self.annotations.get_column("kind") != "ground_truth"
+        # Most datasets hold no predictions, and a filter would copy the whole table.
+        return self.annotations.filter(~predicted) if predicted.any() else self.annotations
 
     def subset(self, image_ids: Sequence[int] | pl.Series, *, split: str | None = None) -> "Dataset":
         """The same dataset with only these images, their annotations and the shards they need; pixels stay put."""
@@ -151,7 +152,7 @@ class Dataset:
             path = directory / f"{table}.parquet"
             with write_atomically(path) as temporary:
                 frame.write_parquet(temporary, compression="zstd")
-            digests[table] = hashlib.sha256(path.read_bytes()).hexdigest()
+            digests[table] = sha256_file(path)
         manifest = Manifest(
             name=self.name,
             version=self.version,
@@ -181,9 +182,9 @@ class Dataset:
             path = directory / f"{table}.parquet"
             if not path.is_file():
                 raise CorruptionError(f"{str(path)!r} is missing: copy the dataset folder again as a whole.")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != manifest.tables.get(table):
+            if sha256_file(path) != manifest.tables.get(table):
                 raise CorruptionError(f"{str(path)!r} is not the table its manifest describes: copy the folder again.")
-            frames[table] = pl.read_parquet(path, glob=False)
+            frames[table] = read_compact(path)
         frames["images"] = _with_new_columns(frames["images"])
         return cls(
             name=manifest.name,
@@ -226,43 +227,5 @@ def content_version(classes: Sequence[str], images: pl.DataFrame, annotations: p
 
     Names, ids, row order and where bytes lie do not count; coordinates count to a ten-thousandth of a pixel.
     """
-    records = _annotation_records(classes, annotations)
-    lines = []
-    columns = ("image_id", "sha256", "width", "height", "split", "tags", "name")
-    for image_id, digest, width, height, split, tags, name in images.select(columns).iter_rows():
-        # A missing file has no digest, so only there its name stands in for the content.
-        identity = digest or f"missing:{name}"
-        head = f"{identity}\x1f{width}\x1f{height}\x1f{split or ''}\x1f{tags or ''}\x1e".encode()
-        lines.append(head + b"".join(sorted(records.get(image_id, ()))))
-    total = hashlib.sha256(json.dumps([SCHEMA_VERSION, list(classes)], ensure_ascii=True).encode())
-    for line in sorted(lines):
-        total.update(hashlib.sha256(line).digest())
-    return total.hexdigest()
-
-
-def _annotation_records(classes: Sequence[str], annotations: pl.DataFrame) -> dict[int, list[bytes]]:
-    index = {name: position for position, name in enumerate(classes)}
-    records: dict[int, list[bytes]] = {}
-    columns = ["image_id", "category", "x", "y", "width", "height"]
-    columns += ["crowd", "difficult", "truncated", "score", "kind", "attributes"]
-    for row in annotations.select(columns).iter_rows():
-        image_id, category, *box, crowd, difficult, truncated, score, kind, attributes = row
-        packed = struct.pack(
-            ">i5d3?",
-            index.get(category, -1),
-            *(_canonical(value) for value in (*box, score)),
-            bool(crowd),
-            bool(difficult),
-            bool(truncated),
-        )
-        text = f"{kind}\x1f{attributes or ''}\x1e".encode()
-        records.setdefault(image_id, []).append(packed + text)
-    return records
-
-
-def _canonical(value: float | None) -> float:
-    if value is None:
-        return -1.0
-    if not math.isfinite(value):
-        return math.copysign(math.inf, value) if math.isinf(value) else -2.0
-    return round(value, 4) + 0.0  # + 0.0 turns -0.0 into 0.0
+    header = json.dumps([SCHEMA_VERSION, list(classes)], ensure_ascii=True).encode()
+    return hash_content(header, classes, images, annotations)

@@ -2,8 +2,11 @@
 
 import json
 import re
+from collections.abc import Callable
 from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import fromstring as plain_fromstring
 
+import msgspec
 import yaml
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
@@ -19,7 +22,11 @@ _BOM = b"\xef\xbb\xbf"
 _BRACKETS = b"[]{}"
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_PLAIN_XML = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*(?:<\?xml version="1\.0"(?: encoding="(?i:utf-8)")?\s*\?>\s*)?<[A-Za-z]'
+)  # in UTF-8
 _CHUNK = 1 << 24
+_DECODER = msgspec.json.Decoder()
 _SAFE_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map"))
 
 
@@ -46,12 +53,31 @@ def parse_json(data: bytes, name: str, *, limit: int = JSON_LIMIT, depth: int = 
     # Brackets inside strings count too in the quick look, so a suspect is looked at again without its strings.
     if _json_depth(data) > depth and _json_depth(_STRING.sub(b"", data)) > depth:
         raise UnsafeInputError(f"{name!r} nests lists and objects more than {depth} deep: flatten it.")
+    return decode_json(data, name)
+
+
+def decode_json(data: bytes, name: str, *, before: Callable[[], int] = lambda: 0) -> object:
+    """The value of a JSON text whose size and depth are known to be fit.
+
+    Args:
+        data: the text, UTF-8 (or 16 or 32).
+        name: the file it comes from, for messages.
+        before: tells how many line ends stand before it in that file; asked only when there is an error to place.
+
+    Raises:
+        FormatError: it is no JSON; the message names the file and the line.
+    """
     try:
-        return json.loads(data)
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # it knows no NaN, no half surrogate pairs and no lines
+    try:
+        # Left to itself json.loads takes the pieces of some UTF-8 texts with NUL bytes for UTF-16.
+        return json.loads(data.decode(json.detect_encoding(data), "surrogatepass"))
     except json.JSONDecodeError as error:
-        raise FormatError(f"{name!r} is not valid JSON: line {error.lineno}: {error.msg}.") from error
+        raise FormatError(f"{name!r} is not valid JSON: line {before() + error.lineno}: {error.msg}.") from error
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = before() + data.count(b"\n", 0, error.start) + 1
         raise FormatError(f"{name!r} is not UTF-8: line {line} holds the byte {data[error.start]:#04x}.") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{name!r} cannot be read as JSON: {error}.") from error
@@ -66,7 +92,8 @@ def parse_xml(data: bytes, name: str, *, limit: int = XML_LIMIT, depth: int = DE
     """
     _check_size(data, name, limit)
     try:
-        root: Element = fromstring(data)
+        # Without a declaration there is no entity to defuse, and the plain parser is four times as fast.
+        root: Element = plain_fromstring(data) if _PLAIN_XML.match(data) and b"<!" not in data else fromstring(data)  # noqa: S314
     except ParseError as error:
         line = error.position[0]
         raise FormatError(f"{name!r} is not valid XML: line {line}: {str(error).split(':', 1)[0]}.") from error
@@ -74,6 +101,8 @@ def parse_xml(data: bytes, name: str, *, limit: int = XML_LIMIT, depth: int = DE
         raise UnsafeInputError(f"{name!r} declares entities ({type(error).__name__}): remove its DOCTYPE.") from error
     except (ValueError, LookupError) as error:
         raise FormatError(f"{name!r} cannot be read as XML: {error}.") from error
+    if data.count(b"</") < depth and b"\0" not in data:
+        return root  # too few elements that end to nest deeper than that
     level = [root]
     for _ in range(depth):
         level = [child for element in level for child in element]

@@ -1,8 +1,9 @@
 """What every annotation reader gives back: classes, images and boxes as found, before any image is opened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -41,6 +42,23 @@ PARSED_ANNOTATIONS: dict[str, pl.DataType] = {
 
 
 @dataclass(frozen=True)
+class ReadOptions:
+    """What a person may say about a source beyond its format.
+
+    Attributes:
+        label_attribute: which label attribute of a Ground Truth manifest to read; empty: the newest.
+        image_base: folder or address (``s3://bucket/prefix``) that relative image names stand below when their files
+            are not beside the annotations.
+    """
+
+    label_attribute: str = ""
+    image_base: str | None = None
+
+
+DEFAULT_OPTIONS = ReadOptions()
+
+
+@dataclass(frozen=True)
 class Parsed:
     """What a reader found in a source.
 
@@ -50,12 +68,22 @@ class Parsed:
         annotations: columns of ``PARSED_ANNOTATIONS``; boxes are left, top, width, height, half-open,
             top-left origin. Values are as the source gives them: nothing is clipped, dropped or repaired here.
         ledger: records that cannot be expressed as a row at all (malformed line, second image with one id, ...).
+        notes: what the source says about itself as a whole, for people: ``{"model.mAP": "0.6"}``.
     """
 
     classes: tuple[str, ...]
     images: pl.DataFrame
     annotations: pl.DataFrame
     ledger: tuple[Entry, ...] = field(default=())
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Reader(Protocol):
+    """Reads the data set in a folder; what is no file (``image_base``) or no question of its format it ignores."""
+
+    def __call__(self, root: Path, options: ReadOptions = DEFAULT_OPTIONS, /) -> Parsed:
+        """Give what the data set in ``root`` holds; raises ``FormatError`` that names the file and the problem."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -66,12 +94,12 @@ class Format:
         name: what the ``format`` parameter calls it.
         describe: one line that tells a person what such a folder holds.
         detect: True when the folder looks like this format; must be quick and must not raise.
-        read: folder -> ``Parsed``; raises ``FormatError`` that names the file and the problem.
+        read: ``(folder, options)`` -> ``Parsed``; raises ``FormatError`` that names the file and the problem.
         write: ``(dataset, folder, read_image)`` writes the dataset, images included, in this format.
     """
 
     name: str
     describe: str
     detect: Callable[[Path], bool]
-    read: Callable[[Path], Parsed]
+    read: Reader
     write: Callable[[Dataset, Path, ReadImage], None]

@@ -10,15 +10,19 @@ stays in ``attributes``, except an ``area`` that is just width times height.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
+
+import polars as pl
 
 from components.shared.dataset import Dataset
 from components.shared.errors import InputError
 from components.shared.files import write_atomically
 from components.shared.formats.base import Format, ReadImage
 from components.shared.formats.coco_reader import read, recognise
+from components.shared.formats.coco_records import OWN_COLUMNS
 from components.shared.formats.tree import scan
-from components.shared.formats.writing import Annotation, WrittenImage, images_of, write_image
+from components.shared.formats.writing import Annotation, WrittenImage, iterate_images, write_image
 
 
 def detect(root: Path) -> bool:
@@ -35,26 +39,33 @@ def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:
     Raises:
         UnsafeInputError: an image's name would leave ``directory``.
     """
-    by_split: dict[str | None, list[WrittenImage]] = {}
-    for image in images_of(dataset):
-        by_split.setdefault(image.split, []).append(image)
+    for image in iterate_images(replace(dataset, annotations=dataset.annotations.clear())):
         write_image(image, directory / "images" / image.name, read_image)
-    for split, images in (by_split or {None: []}).items():
+    splits = dataset.images.get_column("split").unique(maintain_order=True).to_list()
+    for split in splits or [None]:
+        part = dataset.subset(dataset.images.filter(pl.col("split").eq_missing(split)).get_column("image_id"))
         with write_atomically(directory / "annotations" / f"instances_{split or 'default'}.json") as temporary:
-            temporary.write_text(json.dumps(_document(images, dataset.classes)) + "\n", encoding="utf-8")
+            _write_document(temporary, part)
 
 
-def _document(images: list[WrittenImage], classes: tuple[str, ...]) -> dict[str, object]:
-    number = {name: position for position, name in enumerate(classes, start=1)}
-    return {
-        "images": [
-            {"id": image.image_id, "file_name": image.name}
-            | ({"width": image.width, "height": image.height} if image.width and image.height else {})
-            for image in images
-        ],
-        "annotations": [_record(image, item, number) for image in images for item in image.annotations],
-        "categories": [{"id": position, "name": name} for name, position in number.items()],
-    }
+def _write_document(path: Path, dataset: Dataset) -> None:
+    """One record a line, each written as it is made, so that memory does not grow with their number."""
+    number = {name: position for position, name in enumerate(dataset.classes, start=1)}
+    bare = replace(dataset, annotations=dataset.annotations.clear())
+    images = (_image_record(image) for image in iterate_images(bare))
+    annotations = (_record(image, item, number) for image in iterate_images(dataset) for item in image.annotations)
+    categories = ({"id": position, "name": name} for name, position in number.items())
+    with path.open("w", encoding="utf-8") as handle:
+        for opening, records in (('{"images"', images), ('"annotations"', annotations), ('"categories"', categories)):
+            handle.write(f"{opening}: [")
+            for position, record in enumerate(records):
+                handle.write((",\n" if position else "\n") + json.dumps(record))
+            handle.write("\n]" + ("}\n" if records is categories else ",\n"))
+
+
+def _image_record(image: WrittenImage) -> dict[str, object]:
+    size = {"width": image.width, "height": image.height} if image.width and image.height else {}
+    return {"id": image.image_id, "file_name": image.name, **size}
 
 
 def _record(image: WrittenImage, item: Annotation, number: dict[str, int]) -> dict[str, object]:
@@ -62,7 +73,7 @@ def _record(image: WrittenImage, item: Annotation, number: dict[str, int]) -> di
     record: dict[str, object] = {
         "segmentation": [],
         "area": item.box[2] * item.box[3],
-        **item.attributes,
+        **{key: value for key, value in item.attributes.items() if key not in OWN_COLUMNS},
         "id": item.annotation_id,
         "image_id": image.image_id,
         "category_id": known if known is not None else item.attributes.get("category_id", 0),

@@ -7,19 +7,26 @@ from typing import NamedTuple
 
 import polars as pl
 
+from components.shared.compact import compact
 from components.shared.formats.base import PARSED_ANNOTATIONS, PARSED_IMAGES, Parsed
 from components.shared.formats.names import clean, distinct
 from components.shared.ledger import Action, Entry, Rule
 
 _LARGEST = 2**32 - 1
 _SHOWN = 200
+CHUNK = 20_000  # annotations held as Python objects, which take ten times the memory of a table
 
 
 Box = tuple[float, float, float, float]
 
 
 class Extras(NamedTuple):
-    """What an annotation has beside its box and category; the fields are the table's columns."""
+    """What an annotation has beside its box and category; the fields are the table's columns.
+
+    Attributes:
+        relative: coordinates are shares of the image; ``None``: as ``Rows.relative`` says.
+        kind: ``ground_truth`` or ``prediction``; ``None``: a prediction when it has a score.
+    """
 
     crowd: bool = False
     difficult: bool = False
@@ -27,14 +34,18 @@ class Extras(NamedTuple):
     score: float | None = None
     source_id: str | None = None
     attributes: str | None = None
+    relative: bool | None = None
+    kind: str | None = None
 
 
 PLAIN = Extras()
+_COLUMNS = ("image_id", "category", "x", "y", "width", "height", *Extras._fields)
+_SCHEMA = {name: PARSED_ANNOTATIONS[name] for name in _COLUMNS}
 
 
 @dataclass
 class Rows:
-    """Images and annotations in the making.
+    """Images and annotations in the making; annotations become a typed table every ``CHUNK`` of them.
 
     Attributes:
         relative: coordinates are shares of the image.
@@ -45,21 +56,13 @@ class Rows:
     relative: bool = False
     image_ids: dict[str, int] = field(default_factory=dict)
     ledger: list[Entry] = field(default_factory=list)
-    image_id: list[int] = field(default_factory=list)
-    category: list[str | None] = field(default_factory=list)
-    x: list[float] = field(default_factory=list)
-    y: list[float] = field(default_factory=list)
-    width: list[float] = field(default_factory=list)
-    height: list[float] = field(default_factory=list)
-    crowd: list[bool] = field(default_factory=list)
-    difficult: list[bool] = field(default_factory=list)
-    truncated: list[bool] = field(default_factory=list)
-    score: list[float | None] = field(default_factory=list)
-    source_id: list[str | None] = field(default_factory=list)
-    attributes: list[str | None] = field(default_factory=list)
+    _categories: set[str] = field(default_factory=set)
+    _boxes: list[tuple[object, ...]] = field(default_factory=list)
+    _tables: list[pl.DataFrame] = field(default_factory=list)
     _short: list[str] = field(default_factory=list)
     _path: list[str | None] = field(default_factory=list)
-    _size: list[tuple[int | None, int | None]] = field(default_factory=list)
+    _width: list[int | None] = field(default_factory=list)
+    _height: list[int | None] = field(default_factory=list)
     _split: list[str | None] = field(default_factory=list)
     _image_source: list[str | None] = field(default_factory=list)
     _uri: list[str | None] = field(default_factory=list)
@@ -90,7 +93,8 @@ class Rows:
         self.image_ids[long] = number
         self._short.append(short or long)
         self._path.append(path)
-        self._size.append(size)
+        self._width.append(size[0])
+        self._height.append(size[1])
         self._split.append(split)
         self._image_source.append(source_id)
         self._uri.append(uri)
@@ -99,18 +103,9 @@ class Rows:
 
     def add_box(self, image_id: int, category: str | None, box: Box, extras: Extras = PLAIN) -> None:
         """Add an annotation; ``box`` is left, top, width, height as the source gives it."""
-        self.image_id.append(image_id)
-        self.category.append(category)
-        self.x.append(box[0])
-        self.y.append(box[1])
-        self.width.append(box[2])
-        self.height.append(box[3])
-        self.crowd.append(extras.crowd)
-        self.difficult.append(extras.difficult)
-        self.truncated.append(extras.truncated)
-        self.score.append(extras.score)
-        self.source_id.append(extras.source_id)
-        self.attributes.append(extras.attributes)
+        self._boxes.append((image_id, category, *box, *extras))
+        if len(self._boxes) >= CHUNK:
+            self._flush()
 
     def reject(
         self, image: str, rule: Rule, detail: str, *, annotation: str | None = None, before: object = None
@@ -120,6 +115,11 @@ class Rows:
         entry = Entry(clean(image), rule, Action.REJECTED, annotation=annotation, before=shown, detail=clean(detail))
         self.ledger.append(entry)
 
+    def categories(self) -> frozenset[str]:
+        """Every category an annotation has so far."""
+        self._flush()
+        return frozenset(self._categories)
+
     def parsed(self, classes: tuple[str, ...]) -> Parsed:
         """Everything added so far as tables."""
         long = list(self.image_ids)
@@ -127,24 +127,32 @@ class Rows:
             "image_id": range(len(long)),
             "name": distinct(self._short, long),
             "path": self._path,
-            "declared_width": [width for width, _ in self._size],
-            "declared_height": [height for _, height in self._size],
+            "declared_width": self._width,
+            "declared_height": self._height,
             "split": self._split,
             "source_id": self._image_source,
             "uri": self._uri,
             "tags": self._tags,
         }
-        columns = {name: getattr(self, name) for name in PARSED_ANNOTATIONS if name not in {"relative", "kind"}}
-        annotations = pl.DataFrame(columns, schema_overrides={name: PARSED_ANNOTATIONS[name] for name in columns})
-        kind = pl.when(pl.col("score").is_null()).then(pl.lit("ground_truth")).otherwise(pl.lit("prediction"))
+        self._flush()
+        annotations = pl.concat(self._tables) if self._tables else pl.DataFrame(schema=_SCHEMA)
         return Parsed(
             classes=classes,
             images=pl.DataFrame(images, schema=PARSED_IMAGES),
-            annotations=annotations.with_columns(
-                kind.alias("kind"), pl.lit(self.relative, dtype=pl.Boolean).alias("relative")
-            ).select(*PARSED_ANNOTATIONS),
+            annotations=annotations.select(*PARSED_ANNOTATIONS),
             ledger=tuple(self.ledger),
         )
+
+    def _flush(self) -> None:
+        if not self._boxes:
+            return
+        columns = dict(zip(_COLUMNS, zip(*self._boxes, strict=True), strict=True))
+        self._boxes.clear()
+        table = pl.DataFrame(columns, schema=_SCHEMA)
+        self._categories.update(table.get_column("category").drop_nulls().unique())
+        said = pl.when(pl.col("score").is_null()).then(pl.lit("ground_truth")).otherwise(pl.lit("prediction"))
+        table = table.with_columns(pl.col("kind").fill_null(said), pl.col("relative").fill_null(self.relative))
+        self._tables.append(compact(table))
 
     def _join_split(self, image_id: int, split: str | None) -> None:
         if split is None or image_id in self._torn:

@@ -3,6 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from components.shared.ledger import Action, Entry, Rule
 
 MAX_DEPTH = 16
 _IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_SEEN: ContextVar[dict[Path, "Tree"] | None] = ContextVar("_SEEN", default=None)
 _MEANINGFUL = frozenset({*IMAGE_FOLDERS, "labels", "annotations", "imagesets"})
 
 
@@ -57,8 +60,16 @@ class Tree:
 
     def with_suffix(self, *suffixes: str) -> list[str]:
         """Paths of the files with one of these suffixes (lower case, with the dot)."""
-        wanted = frozenset(suffixes)
-        return [path for path in self.files if os.path.splitext(path)[1].lower() in wanted]  # noqa: PTH122 - hot
+        if len(suffixes) == 1:
+            return list(self._by_suffix.get(suffixes[0], ()))
+        return sorted(path for suffix in set(suffixes) for path in self._by_suffix.get(suffix, ()))
+
+    @cached_property
+    def _by_suffix(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for path in self.files:
+            found.setdefault(os.path.splitext(path)[1].lower(), []).append(path)  # noqa: PTH122 - hot
+        return found
 
     def read(self, path: str) -> bytes:
         """The bytes of one of ``files``.
@@ -80,6 +91,19 @@ class Tree:
         return ", ".join(parts)
 
 
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Within the block a folder is listed once, however many readers ask what it holds."""
+    if _SEEN.get() is not None:
+        yield
+        return
+    token = _SEEN.set({})
+    try:
+        yield
+    finally:
+        _SEEN.reset(token)
+
+
 def scan(root: Path) -> Tree:
     """Look at every file below ``root``; hidden files and what operating systems leave behind do not count.
 
@@ -90,6 +114,15 @@ def scan(root: Path) -> Tree:
     Raises:
         SourceError: the folder is missing, is a file, holds no file or cannot be listed.
     """
+    seen = _SEEN.get()
+    if seen is None:
+        return _scan(root)
+    if root not in seen:
+        seen[root] = _scan(root)
+    return seen[root]
+
+
+def _scan(root: Path) -> Tree:
     if not root.exists():
         raise SourceError(f"The source {str(root)!r} does not exist: check the path.")
     if not root.is_dir():
@@ -144,8 +177,8 @@ def _walk(root: Path) -> tuple[dict[str, str], list[Entry]]:
 
 def _problem(entry: os.DirEntry[str], path: str, root: Path, found: dict[str, str], depth: int) -> str | None:
     if entry.is_symlink():
-        target = Path(entry.path).resolve()
-        if not target.is_file() or not target.is_relative_to(root):
+        target = os.path.realpath(entry.path)  # Path.resolve raises on a link to itself
+        if not os.path.isfile(target) or not Path(target).is_relative_to(root):  # noqa: PTH113 - a path as text
             return "it is a link that leaves the source or points to a folder"
     elif depth >= MAX_DEPTH:
         return f"it lies more than {MAX_DEPTH} folders deep"

@@ -1,7 +1,6 @@
 """Reads Pascal VOC XML files and pairs them with their images."""
 
 import decimal
-import json
 import logging
 import math
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from xml.etree.ElementTree import Element
 
 from components.shared.documents import parse_xml
 from components.shared.errors import FormatError, InputError
-from components.shared.formats.base import Parsed
+from components.shared.formats.attributes import to_text
+from components.shared.formats.base import DEFAULT_OPTIONS, Parsed, ReadOptions
 from components.shared.formats.names import (
     IMAGE_FOLDERS,
     below_images,
@@ -28,14 +28,17 @@ from components.shared.ledger import Action, Entry, Rule
 
 logger = logging.getLogger(__name__)
 
-ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels", "gt")
+ANNOTATION_FOLDERS = ("annotations", "annotation", "xmls", "xml", "labels", "gt", "pred")
 LABEL_MAP = "labelmap.txt"
 _LISTS = {"train.txt": "train", "val.txt": "val", "test.txt": "test", "trainval.txt": "trainval"}
+XML_LIMIT = 8 << 20  # bytes for one image, some 25,000 boxes; elements take twenty times as much in memory
 _HEAD = 4096
 _SAMPLE = 20
 _TRUE = frozenset({"1", "true", "yes"})
-_KEPT = ("pose", "occluded", "box_quality", "rotate_angle")
-_SAYS_NOTHING = frozenset({"", "unspecified", "-1", "-1.0"})
+_KEPT = ("pose", "occluded", "box_quality", "rotate_angle", "cm")
+_SAYS_NOTHING = frozenset({"", "unspecified", "unknown", "-1", "-1.0"})
+_YMIR_IMAGE = ("cks", "image_quality")  # elements that only YMIR writes
+_YMIR_OBJECT = ("box_quality", "bndbox/rotate_angle", "rotate_angle", "cm", "tags")
 _EXACT = decimal.Context(prec=60)
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -45,7 +48,7 @@ def recognise(tree: Tree) -> bool:
     return any(_is_voc(Path(tree.files[path])) for path in tree.with_suffix(".xml")[:_SAMPLE])
 
 
-def read(root: Path) -> Parsed:
+def read(root: Path, _options: ReadOptions = DEFAULT_OPTIONS) -> Parsed:
     """Read every VOC XML below ``root``; images without one, in the folders that hold the others, have no objects.
 
     Raises:
@@ -56,10 +59,10 @@ def read(root: Path) -> Parsed:
     paths = [path for path in tree.with_suffix(".xml") if _is_voc(Path(tree.files[path]))]
     if not paths:
         raise FormatError(f"{str(root)!r} holds no Pascal VOC XML: it has {tree.contents()}.")
-    reader = _Reader(tree, frozenset(map(without_suffix, paths)))
+    reader = VocReader(tree, frozenset(map(without_suffix, paths)))
     for path in paths:
         try:
-            reader.add(path, parse_xml(tree.read(path), path))
+            reader.add(path, parse_xml(tree.read(path), path, limit=XML_LIMIT))
         except InputError as error:
             reader.reject(path, str(error))
     reader.add_unlabelled()
@@ -70,14 +73,15 @@ def _is_voc(path: Path) -> bool:
     """``<annotation>`` is the root of a VOC file; a file too broken to say so counts when it was meant to be one."""
     try:
         with path.open("rb") as handle:
-            head = handle.read(_HEAD)
+            head = handle.read(_HEAD).replace(b"\0", b"")  # UTF-16 has one beside each letter
     except OSError:
         return False
-    return b"<annotation" in head and b"<annotations" not in head
+    # Entities are refused later; a long list of them must not hide what follows.
+    return (b"<annotation" in head and b"<annotations" not in head) or b"<!ENTITY" in head
 
 
-class _Reader:
-    """Collects the rows of a VOC source, file by file."""
+class VocReader:
+    """Collects the rows of a VOC source, file by file; layouts that say more than VOC override the ``_..._of``."""
 
     def __init__(self, tree: Tree, annotated: frozenset[str]) -> None:
         self.tree = tree
@@ -94,7 +98,7 @@ class _Reader:
             self._by_stem.setdefault(stem, []).append(image)
             self._stems.setdefault(stem.rpartition("/")[2], []).append(image)
         self._folders: dict[str, list[str]] = {}
-        self._owner: dict[int, str] = {}
+        self._owner: dict[tuple[int, str | None], str] = {}
         self._broken: set[str] = set()
 
     def add(self, path: str, root: Element) -> None:
@@ -107,8 +111,9 @@ class _Reader:
             self.rows.reject(path, Rule.UNSAFE_NAME, f"{path}: filename {shorten(given)!r}: {problem}")
             return
         image_id = self._add_image(path, image, said, root)
+        inclusive = _is_ymir(root)
         for position, item in enumerate(root.iterfind("object"), start=1):
-            problem = _add_object(self.rows, image_id, item, f"{path}:object {position}")
+            problem = self._add_object(image_id, item, path, position, inclusive=inclusive)
             if problem:
                 detail = f"{path}: object {position}: {problem}"
                 before = " ".join(" ".join(item.itertext()).split())
@@ -135,26 +140,67 @@ class _Reader:
 
     def parsed(self) -> Parsed:
         """All rows as tables, classes in alphabetical order."""
-        names = {name for name in self.rows.category if name is not None}
-        return self.rows.parsed(tuple(sorted(names | set(_label_map(self.tree)))))
+        return self.rows.parsed(tuple(sorted(self.rows.categories().union(_label_map(self.tree)))))
+
+    def _kind_of(self, _path: str) -> str | None:
+        """The kind of a file's annotations, where its folder says it."""
+        return None
+
+    def _home_of(self, path: str) -> str:
+        """The folder that an annotation file's image would lie in."""
+        return folder_of(path)
+
+    def _category_of(self, name: str) -> str | None:
+        """The class that a name means."""
+        return name or None
 
     def _add_image(self, path: str, image: str | None, said: str, root: Element) -> int:
         image_name = said or without_suffix(path).rpartition("/")[2]
         image_id = self.rows.add_image(
-            image or join(folder_of(path), image_name),
+            image or join(self._home_of(path), image_name),
             short=self._short(image) if image else image_name,
             path=self.tree.files[image] if image else None,
             size=(declared(root.findtext("size/width")), declared(root.findtext("size/height"))),
             split=self._split(image, path),
             source_id=path,
+            tags=tags_of(root),
         )
-        first = self._owner.setdefault(image_id, path)
+        first = self._owner.setdefault((image_id, self._kind_of(path)), path)
         if first != path:
             detail = f"{path} annotates the same image as {first}; its objects were added to it"
             self.rows.ledger.append(
                 Entry(clean(image or path), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail))
             )
         return image_id
+
+    def _add_object(self, image_id: int, item: Element, path: str, position: int, *, inclusive: bool) -> str | None:
+        """Add one ``<object>``, or say why it is none."""
+        bounds = item.find("bndbox")
+        if bounds is None:
+            return "it has no bndbox"
+        texts = [(bounds.findtext(corner) or "").strip() for corner in _CORNERS]
+        box = _box(texts, inclusive=inclusive)
+        if box is None:
+            return f"its bndbox {shorten(texts)} is not four numbers"
+        said = (item.findtext("confidence") or "").strip()
+        score = number(said) if said else None
+        if said and score is None:
+            return f"its confidence {said!r} is no number"
+        score = None if score is None or score <= -1 else score  # YMIR writes -1 for ground truth
+        kind = self._kind_of(path)
+        attributes = _attributes(item, bounds)
+        if kind == "ground_truth" and score is not None:
+            attributes["confidence"], score = score, None
+        extras = Extras(
+            difficult=_flag(item, "difficult"),
+            truncated=_flag(item, "truncated"),
+            score=score,
+            source_id=f"{path}:object {position}",
+            attributes=to_text(attributes),
+            kind=kind,
+        )
+        self.rows.add_box(image_id, self._category_of(clean((item.findtext("name") or "").strip())), box, extras)
+        return None
 
     def _split(self, image: str | None, path: str) -> str | None:
         if not self._has_lists:
@@ -269,54 +315,49 @@ def _label_map(tree: Tree) -> list[str]:
     return names
 
 
-def _add_object(rows: Rows, image_id: int, item: Element, place: str) -> str | None:
-    """Add one ``<object>``, or say why it is none."""
-    bounds = item.find("bndbox")
-    if bounds is None:
-        return "it has no bndbox"
-    texts = [(bounds.findtext(corner) or "").strip() for corner in _CORNERS]
-    box = _box(texts)
-    if box is None:
-        return f"its bndbox {shorten(texts)} is not four numbers"
-    said = (item.findtext("confidence") or "").strip()
-    score = number(said) if said else None
-    if said and score is None:
-        return f"its confidence {said!r} is no number"
-    name = clean((item.findtext("name") or "").strip())
-    extras = Extras(
-        difficult=_flag(item, "difficult"),
-        truncated=_flag(item, "truncated"),
-        score=None if score is None or score <= -1 else score,  # YMIR writes -1 for ground truth
-        source_id=place,
-        attributes=_attributes(item, bounds),
-    )
-    rows.add_box(image_id, name or None, box, extras)
-    return None
+def _is_ymir(root: Element) -> bool:
+    """Whether YMIR wrote this, whose corners are the first and the last pixel inside the box."""
+    if any(root.find(name) is not None for name in _YMIR_IMAGE):
+        return True
+    return any(item.find(name) is not None for item in root.iterfind("object") for name in _YMIR_OBJECT)
 
 
-def _box(texts: list[str]) -> Box | None:
+def tags_of(root: Element) -> dict[str, str]:
+    """The image's own tags: YMIR's ``cks``, and its ``image_quality``."""
+    tags = _texts(root.find("cks"))
+    quality = (root.findtext("image_quality") or "").strip()
+    return tags if quality in _SAYS_NOTHING else {**tags, "image_quality": clean(quality)}
+
+
+def _texts(element: Element | None) -> dict[str, str]:
+    return {} if element is None else {clean(item.tag): clean((item.text or "").strip()) for item in element}
+
+
+def _box(texts: list[str], *, inclusive: bool) -> Box | None:
     """Left, top, width and height between two corners, the difference taken in decimal so that it is exact."""
     corners = [number(text) for text in texts]
     left, top, right, bottom = corners
     if left is None or top is None or right is None or bottom is None:
         return None
+    last = int(inclusive)
     if not all(map(math.isfinite, (left, top, right, bottom))) or not any("." in text or "," in text for text in texts):
-        return left, top, right - left, bottom - top
+        return left, top, right - left + last, bottom - top + last
     exact = [decimal.Decimal(text.replace(",", ".")) for text in texts]
-    return left, top, float(_EXACT.subtract(exact[2], exact[0])), float(_EXACT.subtract(exact[3], exact[1]))
+    width, height = (_EXACT.add(_EXACT.subtract(exact[i + 2], exact[i]), last) for i in (0, 1))
+    return left, top, float(width), float(height)
 
 
 def _flag(item: Element, name: str) -> bool:
     return (item.findtext(name) or "").strip().lower() in _TRUE
 
 
-def _attributes(item: Element, bounds: Element) -> str | None:
+def _attributes(item: Element, bounds: Element) -> dict[str, object]:
     kept: dict[str, object] = {}
     for name in _KEPT:
-        text = (item.findtext(name) or bounds.findtext(name) or "").strip()
+        text = clean((item.findtext(name) or bounds.findtext(name) or "").strip())
         if text.lower() not in _SAYS_NOTHING and not (name == "occluded" and text.lower() not in _TRUE):
             kept[name] = text
-    tags = item.find("tags")
-    if tags is not None and len(tags):
-        kept["tags"] = {tag.tag: (tag.text or "").strip() for tag in tags}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":")) if kept else None
+    if number(str(kept.get("rotate_angle", ""))) == 0:
+        del kept["rotate_angle"]
+    tags = _texts(item.find("tags"))
+    return {**kept, "tags": tags} if tags else kept

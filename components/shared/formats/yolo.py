@@ -14,6 +14,7 @@ without a name gives no category and the attribute ``class``. An image's name is
 import logging
 from pathlib import Path
 
+import polars as pl
 import yaml
 
 from components.shared.dataset import Dataset
@@ -22,7 +23,7 @@ from components.shared.files import write_atomically
 from components.shared.formats.base import Format, ReadImage
 from components.shared.formats.names import join
 from components.shared.formats.tree import scan
-from components.shared.formats.writing import Annotation, WrittenImage, images_of, write_image
+from components.shared.formats.writing import Annotation, WrittenImage, iterate_images, number_for, write_image
 from components.shared.formats.yolo_reader import read, recognise
 
 logger = logging.getLogger(__name__)
@@ -49,11 +50,10 @@ def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:
     Raises:
         UnsafeInputError: an image's name would leave ``directory``.
     """
-    images = images_of(dataset)
-    splits = {image.split for image in images}
+    splits = _splits_written(dataset)
     index = {name: position for position, name in enumerate(dataset.classes)}
     taken: set[Path] = set()
-    for image in images:
+    for image in iterate_images(dataset):
         if not (image.exists and image.width and image.height):
             logger.warning("%r was not written: YOLO needs its file and its size.", image.name)
             continue
@@ -66,6 +66,12 @@ def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:
     with write_atomically(directory / "data.yaml") as temporary:
         content = yaml.safe_dump(_configuration(dataset.classes, splits), sort_keys=False, allow_unicode=True)
         temporary.write_text(content, encoding="utf-8")
+
+
+def _splits_written(dataset: Dataset) -> set[str | None]:
+    """Splits of the images that have what YOLO needs; a configuration must not list folders that nothing is in."""
+    sized = [(pl.col(side) > 0) | (pl.col(f"declared_{side}").fill_null(0) > 0) for side in ("width", "height")]
+    return set(dataset.images.filter(pl.col("sha256").is_not_null(), *sized).get_column("split"))
 
 
 def _folder(split: str | None, splits: set[str | None]) -> str:
@@ -94,14 +100,17 @@ def _line(item: Annotation, image: WrittenImage, index: dict[str, int]) -> str |
         logger.warning("An annotation of %r has no class and was not written.", image.name)
         return None
     x, y, width, height = item.box
-    shares = [
-        (x + width / 2) / image.width,
-        (y + height / 2) / image.height,
-        width / image.width,
-        height / image.height,
-    ]
-    columns = shares if item.score is None else [*shares, item.score]
+    across, wide = _shares(x, width, image.width)
+    down, high = _shares(y, height, image.height)
+    columns = [across, down, wide, high] + ([] if item.score is None else [item.score])
     return " ".join([str(number), *(repr(float(value)) for value in columns)])
+
+
+def _shares(start: float, length: float, size: int) -> tuple[float, float]:
+    """Centre and length as shares of the image that a reader turns into the same pixels again."""
+    share = number_for(length, length / size, lambda value: value * size)
+    centre = number_for(start, (start + length / 2) / size, lambda value: (value - share / 2) * size)
+    return centre, share
 
 
 def _configuration(classes: tuple[str, ...], splits: set[str | None]) -> dict[str, object]:

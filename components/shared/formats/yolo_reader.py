@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from components.shared.errors import InputError, SourceError
-from components.shared.formats.base import Parsed
+from components.shared.formats.base import DEFAULT_OPTIONS, Parsed, ReadOptions
 from components.shared.formats.names import (
     IMAGE_FOLDERS,
     clean,
@@ -46,7 +46,7 @@ def recognise(tree: Tree) -> bool:
     return any(_looks_like_label(tree, path) for path in labels[::step])
 
 
-def read(root: Path) -> Parsed:
+def read(root: Path, _options: ReadOptions = DEFAULT_OPTIONS) -> Parsed:
     """Read every image and label below ``root``; boxes come out as shares of the image.
 
     Raises:
@@ -76,10 +76,10 @@ def read(root: Path) -> Parsed:
     for label in pairs.orphans():
         if _belongs(tree, label):
             labels[_add_orphan(rows, label)] = label
-    reader = _Labels(rows, len(config.names) if config.names else MAX_CLASSES)
+    reader = _Labels(rows, config.names)
     for image_id, label in labels.items():
         reader.add(image_id, label, tree.files[label])
-    return reader.parsed(config.names)
+    return reader.parsed()
 
 
 def _label_files(tree: Tree) -> dict[str, str]:
@@ -191,14 +191,16 @@ class _Pairs:
 class _Labels:
     """Turns label files into rows; the hot loop of the reader."""
 
-    def __init__(self, rows: Rows, classes: int) -> None:
+    def __init__(self, rows: Rows, names: tuple[str, ...] | None) -> None:
+        """``names`` by index; classes without names are called by their index."""
         self._rows = rows
-        self._classes = classes
-        self._index: list[int] = []
+        self._names = tuple(clean(name) for name in names or map(str, range(MAX_CLASSES)))
+        self._named = bool(names)
+        self._highest = -1
 
     def add(self, image_id: int, label: str, path: str) -> None:
         """Add the boxes of one label file."""
-        rows = self._rows
+        rows, names = self._rows, self._names
         data = _read(label, path)
         if data is None:
             rows.reject(label, Rule.MALFORMED, f"the label file has more than {_LARGEST} bytes")
@@ -214,10 +216,10 @@ class _Labels:
                 except ValueError:
                     pass
                 else:
-                    if 0 <= index < self._classes:
-                        self._index.append(index)
-                        place = f"{label}:{line_number}"
-                        rows.add_box(image_id, None, (left, top, width, height), Extras(source_id=place))
+                    if 0 <= index < len(names):
+                        self._highest = max(self._highest, index)
+                        extras = Extras(source_id=f"{label}:{line_number}")
+                        rows.add_box(image_id, names[index], (left, top, width, height), extras)
                         continue
             if parts:
                 self._add_odd(image_id, label, line_number, line)
@@ -232,23 +234,22 @@ class _Labels:
         index, columns = int(values[0]), len(values)
         box, outline = _box_of(values)
         attributes: dict[str, object] = {} if outline is None else {"segmentation_relative": outline}
-        if not 0 <= index < self._classes:
+        known = 0 <= index < len(self._names)
+        if known:
+            self._highest = max(self._highest, index)
+        else:
             attributes["class"] = index
-            index = -1
         extras = Extras(
             score=values[5] if columns == _SCORED else None,
             source_id=f"{label}:{line_number}",
             attributes=json.dumps(attributes, sort_keys=True, separators=(",", ":")) if attributes else None,
         )
-        self._index.append(index)
-        self._rows.add_box(image_id, None, box, extras)
+        self._rows.add_box(image_id, self._names[index] if known else None, box, extras)
 
-    def parsed(self, names: tuple[str, ...] | None) -> Parsed:
-        """All rows as tables; classes without names are called by their index."""
-        known = names or tuple(str(index) for index in range(max(self._index, default=-1) + 1))
-        known = tuple(clean(name) for name in known)
-        self._rows.category[:] = [known[index] if index >= 0 else None for index in self._index]
-        return self._rows.parsed(tuple(dict.fromkeys(known)))
+    def parsed(self) -> Parsed:
+        """All rows as tables."""
+        names = self._names if self._named else self._names[: self._highest + 1]
+        return self._rows.parsed(tuple(dict.fromkeys(names)))
 
 
 def _read(label: str, path: str) -> bytes | None:

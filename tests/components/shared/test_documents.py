@@ -65,9 +65,26 @@ def test_xml_with_entities_is_refused(hostile: bytes) -> None:
         parse_xml(hostile, "a.xml")
 
 
-def test_xml_nested_too_deeply_is_refused() -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("text", ["<a>" * 101 + "</a>" * 101, "<a>" * 100 + "<b/>" + "</a>" * 100])
+def test_xml_nested_too_deeply_is_refused(text: str, encoding: str) -> None:
     with pytest.raises(UnsafeInputError, match="more than 100 deep"):
-        parse_xml(b"<a>" * 101 + b"</a>" * 101, "a.xml")
+        parse_xml(text.encode(encoding), "a.xml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp037", "utf-7"])
+@pytest.mark.parametrize("declared", [True, False])
+def test_xml_entities_hide_in_no_encoding(encoding: str, declared: bool) -> None:
+    head = f'<?xml version="1.0" encoding="{encoding}"?>' if declared else ""
+    document = head + BILLION_LAUGHS.decode()
+    with pytest.raises((UnsafeInputError, FormatError), match=r"a\.xml"):
+        parse_xml(document.encode(encoding), "a.xml")
+
+
+def test_xml_is_read_in_the_encoding_it_declares() -> None:
+    for encoding in ("utf-8", "UTF-8", "iso-8859-1", "utf-16"):
+        document = f'<?xml version="1.0" encoding="{encoding}"?>\n<a><b>größe</b></a>'.encode(encoding)
+        assert parse_xml(document, "a.xml").findtext("b") == "größe"
 
 
 def test_yaml_is_read_with_its_types() -> None:

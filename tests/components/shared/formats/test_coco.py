@@ -271,3 +271,79 @@ def test_coco_tiny_comes_out_whole(real_data: Callable[[str], Path]) -> None:
     assert parsed.images["path"].null_count() == 0
     assert parsed.images["split"].unique().to_list() == ["val"]
     assert parsed.ledger == ()
+
+
+def result(image_id: object = 1, score: object = 0.5, **more: object) -> dict[str, object]:
+    return {"image_id": image_id, "category_id": 7, "bbox": [1.5, 2, 3, 4], "score": score, **more}
+
+
+def test_a_results_file_beside_the_data_set_gives_predictions(make_tree: MakeTree) -> None:
+    files = only_file(document([image()], [box()])) | {
+        "results/detections.json": json.dumps([result(), result(score=1)])
+    }
+    parsed = coco.read(make_tree(files))
+    assert parsed.annotations["kind"].to_list() == ["ground_truth", "prediction", "prediction"]
+    assert parsed.annotations["score"].to_list() == [None, 0.5, 1.0]
+    assert parsed.annotations["category"].to_list() == ["cat", "dog", "dog"]
+    assert parsed.annotations["image_id"].to_list() == [0, 0, 0]
+    assert parsed.annotations.row(1)[2:6] == (1.5, 2.0, 3.0, 4.0)
+    assert parsed.ledger == ()
+
+
+def test_results_that_cannot_be_used_go_to_the_ledger(make_tree: MakeTree) -> None:
+    results = [result(), result(99), result(score=None), result(bbox=[1]), 5]
+    parsed = coco.read(make_tree(only_file(document([image()], [])) | {"r.json": json.dumps(results)}))
+    assert parsed.annotations.height == 1
+    assert [entry.rule for entry in parsed.ledger] == [Rule.MISSING_IMAGE] + [Rule.MALFORMED] * 3
+    assert [entry.image for entry in parsed.ledger] == ["r.json"] * 4
+    assert parsed.ledger[1].annotation == "[2]"
+    assert "annotations/instances.json" in parsed.ledger[0].detail
+
+
+def test_results_belong_to_the_data_set_that_has_their_images(make_tree: MakeTree) -> None:
+    files = {
+        "annotations/instances_train.json": document([image(1, "a.jpg"), image(2, "b.jpg")], []),
+        "annotations/instances_val.json": document([image(1, "c.jpg"), image(3, "d.jpg")], []),
+        "results_val.json": json.dumps([result(1)]),
+        "more.json": json.dumps([result(2)]),
+        "x/results_train.json": json.dumps([result(3)]),
+    }
+    parsed = coco.read(make_tree(files))
+    names = parsed.annotations.join(parsed.images, on="image_id", maintain_order="left")["name"].to_list()
+    assert sorted(names) == ["b.jpg", "c.jpg", "d.jpg"]
+
+
+def test_results_without_a_data_set_are_no_coco(make_tree: MakeTree) -> None:
+    root = make_tree({"results.json": json.dumps([result()]), "a.jpg": ""})
+    assert not coco.detect(root)
+    with pytest.raises(FormatError, match="images, annotations, categories"):
+        coco.read(root)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("annotations", "categories", "images"), ("categories", "annotations", "images"), ("images", "annotations")],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_the_order_of_the_lists_does_not_matter(
+    make_tree: MakeTree, order: tuple[str, ...], indent: int | None
+) -> None:
+    lists = json.loads(document([image()], [box(), box(category_id=7)]))
+    content = {key: lists[key] for key in order} | {"info": {"a": [1, {"b": "]"}]}} | lists
+    parsed = coco.read(make_tree(only_file(json.dumps(content, indent=indent))))
+    assert parsed.annotations["category"].to_list() == ["cat", "dog"]
+    assert parsed.annotations["image_id"].to_list() == [0, 0]
+
+
+def test_annotations_of_many_blocks_come_out_in_their_order(make_tree: MakeTree) -> None:
+    records = [box(1 + number % 3, id=number, bbox=[number, 0, 1, 1], note="x" * 100) for number in range(12_000)]
+    names = [image(number, f"{number}.jpg") for number in (1, 2, 3)]
+    parsed = coco.read(make_tree({"a.json": document(names, records), "1.jpg": ""}))
+    assert parsed.annotations["source_id"].to_list() == [str(number) for number in range(12_000)]
+    assert parsed.annotations["x"].to_list() == list(map(float, range(12_000)))
+
+
+def test_a_broken_member_nobody_reads_is_still_an_error(make_tree: MakeTree) -> None:
+    content = document([image()], [box()])[:-1] + ',\n"info": {"a": tru}}'
+    with pytest.raises(FormatError, match=r"line 2"):
+        coco.read(make_tree({"a.json": content}))

@@ -235,6 +235,69 @@ def test_two_annotations_of_one_image_are_joined_and_recorded(make_tree: MakeTre
     assert [(entry.rule, entry.action) for entry in parsed.ledger] == [(Rule.DUPLICATE_IMAGE_ID, Action.FIXED)]
 
 
+@pytest.mark.parametrize(
+    "encode", [lambda text: text.replace("><", ">\r\n<").encode(), lambda text: text.encode("utf-8-sig")]
+)
+def test_line_ends_and_byte_order_marks_do_not_matter(make_tree: MakeTree, encode: Callable[[str], bytes]) -> None:
+    text = xml(thing("größe"), filename="a.jpg")
+    parsed = voc.read(make_tree({"Annotations/a.xml": encode(text), "JPEGImages/a.jpg": ""}))
+    assert parsed.annotations.select("category", "x", "width").row(0) == ("größe", 1.0, 4.0)
+    assert parsed.ledger == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "iso-8859-1"])
+def test_an_encoding_that_the_file_declares_is_followed(make_tree: MakeTree, encoding: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?>{xml(thing("größe"))}'
+    files = {"Annotations/a.xml": text.encode(encoding), "Annotations/b.xml": xml(), "JPEGImages/a.jpg": ""}
+    parsed = voc.read(make_tree(files))
+    assert parsed.annotations["category"].to_list() == ["größe"]
+
+
+@pytest.mark.parametrize("name", ["1", "007", "1e3", "no", "null", "1.0"])
+def test_a_class_name_stays_the_text_it_is(make_tree: MakeTree, name: str) -> None:
+    parsed = voc.read(make_tree(one_image(xml(thing(name)))))
+    assert parsed.classes == (name,)
+
+
+def test_the_parts_of_an_object_are_no_objects(make_tree: MakeTree) -> None:
+    part = "<part><name>head</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>4</xmax><ymax>5</ymax></bndbox></part>"
+    tail = thing("person").replace("<object>", f"<object>{part}")
+    parsed = voc.read(make_tree(one_image(xml(tail, thing("person", more=part * 2)))))
+    assert parsed.annotations.select("category", "x", "width").rows() == [("person", 1.0, 4.0)] * 2
+    assert parsed.classes == ("person",)
+
+
+def test_dotted_and_colliding_names_keep_their_own_boxes(make_tree: MakeTree) -> None:
+    stems = ("a", "a.b", "a.b.c", "x/a", "x/a.b")
+    files: dict[str, str | bytes] = {}
+    for left, stem in enumerate(stems):
+        files[f"Annotations/{stem}.xml"] = xml(thing(corners=(left, 0, 9, 9)), filename="wrong.jpg")
+        files[f"JPEGImages/{stem}.jpg"] = ""
+    parsed = voc.read(make_tree(files))
+    found = parsed.annotations.join(parsed.images, on="image_id").select("name", "x").rows()
+    assert sorted(found) == sorted((f"{stem}.jpg", float(left)) for left, stem in enumerate(stems))
+
+
+def test_what_operating_systems_leave_behind_is_no_annotation(make_tree: MakeTree) -> None:
+    junk: dict[str, str | bytes] = {
+        "__MACOSX/Annotations/._a.xml": b"\x00\x05\x16\x07<annotation",
+        "__MACOSX/JPEGImages/._a.jpg": b"\x00",
+        "Annotations/._a.xml": b"\x00<annotation",
+        "JPEGImages/Thumbs.db": b"x",
+    }
+    parsed = voc.read(make_tree(one_image(xml(thing())) | junk))
+    assert (parsed.images["name"].to_list(), parsed.annotations.height, parsed.ledger) == (["a.jpg"], 1, ())
+
+
+def test_ymirs_dialect_has_inclusive_corners_tags_and_qualities(make_tree: MakeTree) -> None:
+    more = "<box_quality>0.5</box_quality><rotate_angle>0.0</rotate_angle><cm>TP</cm><pose>unknown</pose>"
+    head = xml(thing(more=more)).replace("<size>", "<cks><sky>blue</sky></cks><image_quality>0.9</image_quality><size>")
+    parsed = voc.read(make_tree(one_image(head)))
+    assert parsed.annotations.select("x", "y", "width", "height").row(0) == (1.0, 2.0, 5.0, 7.0)
+    assert json.loads(parsed.annotations["attributes"][0]) == {"box_quality": "0.5", "cm": "TP"}
+    assert json.loads(parsed.images["tags"][0]) == {"image_quality": "0.9", "sky": "blue"}
+
+
 def test_other_xml_is_no_voc(make_tree: MakeTree) -> None:
     root = make_tree({"annotations.xml": "<annotations><image/></annotations>", "a.jpg": ""})
     assert not voc.detect(root)
