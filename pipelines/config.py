@@ -1,6 +1,7 @@
 """The one definition of every pipeline parameter: name, type, default, bounds and help text."""
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from components.shared.documents import parse_yaml
 from components.shared.errors import ConfigError, InputError
+from components.shared.expression import parse
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NAME_PATTERN = r"^([a-z0-9][a-z0-9._-]{0,62})?$"
@@ -45,7 +47,8 @@ class TrainingConfig(BaseModel):
         "", description="Query of a database source; columns: image, label, x, y, width, height (see data_load)."
     )
     allow_private_addresses: bool = Field(
-        default=False, description="Let https sources lie on private, loopback and link-local addresses."
+        default=False,
+        description="Let sources be http:// and lie on private, loopback and link-local addresses, proxies included.",
     )
     max_download_gb: float = Field(100.0, gt=0, le=100_000, description="Stop a download that is larger, in GB.")
     name: str = Field(
@@ -77,7 +80,7 @@ class TrainingConfig(BaseModel):
     )
     rules: dict[str, str] = Field(
         default_factory=dict,
-        description='What broken rules do, where not the default, as JSON: {"clipped": "reject"} (see data_prep).',
+        description='What each broken rule does (fix, reject or keep), where not the default: {"clipped": "reject"}.',
     )
     min_box_size: float = Field(
         2.0, ge=0, le=1000, description="Reject boxes whose shorter side is below this, in pixels."
@@ -149,6 +152,20 @@ class TrainingConfig(BaseModel):
     )
 
     @model_validator(mode="after")
+    def _can_be_prepared(self) -> Self:
+        """What data_prep would refuse hours later, as far as it can be told without the data."""
+        if self.rules:
+            from components.shared.rules import resolve_rules  # noqa: PLC0415 - loads polars
+
+            resolve_rules(self.rules)
+        if self.subset.strip():
+            parse(self.subset)
+        both = sorted(set(self.target_classes) & set(self.drop_classes))
+        if both:
+            raise ValueError(f"target_classes and drop_classes both name {both[0]!r}: keep it or drop it")
+        return self
+
+    @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Self:
         total = self.train_share + self.val_share + self.test_share
         if abs(total - 1) > 1e-6:  # noqa: PLR2004 - rounding of decimal shares
@@ -186,6 +203,9 @@ def check(values: Mapping[str, object]) -> TrainingConfig:
     for name in values:
         if name not in TrainingConfig.model_fields:
             raise ConfigError(_unknown(name))
+    source = values.get("source")
+    if isinstance(source, list):  # several sources travel as the text of a JSON list
+        values = {**values, "source": json.dumps([str(item) for item in source])}
     try:
         return TrainingConfig.model_validate(dict(values))
     except ValidationError as error:

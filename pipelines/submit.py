@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.shared.errors import ConfigError, PipelineError
-from components.shared.sources import check_source, is_sample, local_path
+from components.shared.sources import check_source
+from components.shared.sources import settled as settled_source
 from components.shared.store import open_store
 from pipelines.backends.local import LocalOptions, run_local
 from pipelines.config import TrainingConfig, describe, resolve
@@ -74,20 +75,16 @@ SCORES = (("map50", "mAP50"), ("map50_95", "mAP50-95"))
 def _configure(options: argparse.Namespace) -> tuple[TrainingConfig, set[str]]:
     if not options.local:
         raise ConfigError("Give --local: this release runs pipelines on this machine only.")
-    overrides = {"source": options.data} if options.data is not None else {}
+    overrides = {"source": options.data if len(options.data) > 1 else options.data[0]} if options.data else {}
     config, chosen = resolve(options.config, options.set, overrides)
-    check_source(config.source)
-    settled: dict[str, object] = {"source": _absolute_source(config.source), "model": _absolute_model(config.model)}
+    check_source(config.source, sql_query=config.sql_query, allow_private_addresses=config.allow_private_addresses)
+    settled: dict[str, object] = {"source": settled_source(config.source), "model": _absolute_model(config.model)}
     if "store" not in chosen:
         settled["store"] = (options.runs.resolve() / "store").as_uri()
     store = open_store(str(settled.get("store", config.store)))
     store.exists("datasets")  # whatever the answer: a store that gives none is found now, not hours later
     settled["store"] = store.uri
     return config.model_copy(update=settled), chosen
-
-
-def _absolute_source(source: str) -> str:
-    return source if is_sample(source) else str(local_path(source).resolve())
 
 
 def _absolute_model(model: str) -> str:
@@ -125,7 +122,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--local", action="store_true", help="run on this machine, without a cluster or any service")
-    parser.add_argument("--data", metavar="SOURCE", help="the same as --set source=SOURCE")
+    parser.add_argument(
+        "--data", nargs="+", metavar="SOURCE", help="the same as --set source=SOURCE; several are merged"
+    )
     parser.add_argument("--config", type=_path, metavar="FILE", help="YAML file with parameters")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="set one parameter; wins over --config"

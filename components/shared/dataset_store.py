@@ -7,7 +7,7 @@ still differ in row order or ids; so whichever manifest wins, its tables are its
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from components.shared.aliases import ANY, Alias, find_alias, move_alias
 from components.shared.dataset import MANIFEST, TABLES, Dataset, Manifest, ShardReference
-from components.shared.errors import ConfigError, CorruptionError, NotFoundError, StoreError
+from components.shared.errors import ConfigError, ConflictError, CorruptionError, NotFoundError, StoreError
+from components.shared.lease import committing
 from components.shared.shards import Location, shard_key
 from components.shared.store import Store
 
@@ -23,6 +24,8 @@ LATEST = "latest"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[0-9a-f]{64}")
+
+_FEW = 4  # shards that are looked up one by one; more are looked up in a listing
 
 _logger = logging.getLogger(__name__)
 
@@ -40,11 +43,17 @@ def check_name(name: str) -> str:
     return name
 
 
-def commit(store: Store, dataset: Dataset) -> Manifest:
-    """Put a dataset into the store and move its ``latest`` alias there; gives the manifest that is in the store.
+def commit(store: Store, dataset: Dataset, *, alias: str | None = LATEST) -> Manifest:
+    """Put a dataset into the store and move an alias there; gives the manifest that is in the store.
 
-    Its shards must be there already. A version that exists is left as it is, so a repeated or a racing commit of the
-    same content succeeds with the same version.
+    Its shards must be there already. A version that is there and whole is left as it is, so a repeated or a racing
+    commit of the same content succeeds with the same version; one that lost a table or a shard is mended. No garbage
+    is collected between the look at the shards and the commit.
+
+    Args:
+        store: the object store.
+        dataset: what to commit.
+        alias: what shall point to it; ``None``: nothing, as for a derived dataset that only must not be collected.
 
     Raises:
         ConfigError: the dataset's name cannot be used.
@@ -53,14 +62,39 @@ def commit(store: Store, dataset: Dataset) -> Manifest:
     check_name(dataset.name)
     with TemporaryDirectory(prefix="commit-") as folder:
         manifest = dataset.save(Path(folder))
-        home = _version_key(dataset.name, manifest.version)
-        if not store.exists(f"{home}/{MANIFEST}"):
-            _check_shards(store, dataset)
-            for table in TABLES:
-                store.upload(Path(folder) / f"{table}.parquet", f"{home}/{_table_file(table, manifest)}")
-            store.create(f"{home}/{MANIFEST}", (Path(folder) / MANIFEST).read_bytes())
-    set_alias(store, dataset.name, LATEST, manifest.version)
-    return read_manifest(store, dataset.name, manifest.version)
+        with committing(store) as lease:
+            found, tag = _whole_version(store, dataset.name, manifest.version)
+            if found is None:
+                _check_shards(store, dataset)
+                home = _version_key(dataset.name, manifest.version)
+                for table in TABLES:
+                    store.upload(Path(folder) / f"{table}.parquet", f"{home}/{table_file(table, manifest)}")
+                lease.check()
+                mine = store.swap(f"{home}/{MANIFEST}", (Path(folder) / MANIFEST).read_bytes(), tag)
+                found = manifest if mine else read_manifest(store, dataset.name, manifest.version)
+    if alias is not None:
+        move_alias(store, _prefix(dataset.name), alias, found.version)
+    return found
+
+
+def remove(store: Store, name: str, version: str) -> None:
+    """Take a version out of the store: its manifest first, then its tables; its shards are left to the collector.
+
+    Raises:
+        NotFoundError: there is no such version.
+        ConflictError: an alias points to it.
+    """
+    for alias, target in aliases(store, name).items():
+        if target == version:
+            raise ConflictError(
+                f"The alias {alias!r} of {name!r} points to version {version!r}: move the alias, then remove it."
+            )
+    home = _version_key(name, version)
+    if not store.exists(f"{home}/{MANIFEST}"):
+        raise NotFoundError(f"The dataset {name!r} has no version {version!r} in {store.uri!r}.")
+    store.delete(f"{home}/{MANIFEST}")
+    for entry in list(store.list(f"{home}/")):
+        store.delete(entry.key)
 
 
 def read(store: Store, name: str, version_or_alias: str = LATEST) -> Dataset:
@@ -76,7 +110,7 @@ def read(store: Store, name: str, version_or_alias: str = LATEST) -> Dataset:
         folder = Path(temporary)
         (folder / MANIFEST).write_text(manifest.model_dump_json(), encoding="utf-8")
         for table in TABLES:
-            key = f"{home}/{_table_file(table, manifest)}"
+            key = f"{home}/{table_file(table, manifest)}"
             try:
                 store.download(key, folder / f"{table}.parquet")
             except NotFoundError as error:
@@ -92,18 +126,12 @@ def read_manifest(store: Store, name: str, version_or_alias: str = LATEST) -> Ma
         CorruptionError: what lies there is no manifest of that version.
     """
     version = resolve(store, name, version_or_alias)
-    key = f"{_version_key(name, version)}/{MANIFEST}"
     try:
-        manifest = Manifest.model_validate_json(store.read(key))
+        return _read_tagged_manifest(store, name, version)[0]
     except NotFoundError as error:
         raise NotFoundError(
-            f"The dataset {name!r} has no version {version!r} in {store.uri!r}: see `versions` for what it has."
+            f"The dataset {name!r} has no version {version!r} in {store.uri!r}: see `datasets list` for what it has."
         ) from error
-    except ValidationError as error:
-        raise CorruptionError(f"{key!r} in {store.uri!r} is not a dataset manifest: load the data again.") from error
-    if manifest.version != version:
-        raise CorruptionError(f"{key!r} in {store.uri!r} claims to be version {manifest.version!r}: load it again.")
-    return manifest
 
 
 def resolve(store: Store, name: str, version_or_alias: str) -> str:
@@ -124,6 +152,21 @@ def versions(store: Store, name: str) -> tuple[str, ...]:
     """The committed versions of a dataset, sorted; empty when there is none."""
     listing = store.list(f"datasets/{check_name(name)}/versions/")
     return tuple(entry.key.split("/")[3] for entry in listing if entry.key.endswith(f"/{MANIFEST}"))
+
+
+def aliases(store: Store, name: str) -> dict[str, str]:
+    """Where each alias of a dataset points: version by alias, sorted; one that cannot be read is left out."""
+    found = {}
+    for entry in store.list(f"{_prefix(name)}/aliases/"):
+        alias = entry.key.rpartition("/")[2].removesuffix(".json")
+        try:
+            target = find_alias(store, _prefix(name), alias)
+        except (StoreError, ConfigError) as error:
+            _logger.warning("An alias of %r cannot be read: %s", name, error)
+            continue
+        if target is not None:
+            found[alias] = target.version
+    return found
 
 
 def get_alias(store: Store, name: str, alias: str = LATEST) -> Alias:
@@ -207,12 +250,49 @@ def _check_shards(store: Store, dataset: Dataset) -> None:
     needed = set(dataset.images.get_column("shard").drop_nulls())
     for unknown in sorted(needed - {shard.sha256 for shard in dataset.shards}):
         raise StoreError(f"The dataset {dataset.name!r} has images in shard {unknown!r} but does not list that shard.")
-    for shard in dataset.shards:
-        if not store.exists(shard_key(shard.sha256)):
-            raise NotFoundError(
-                f"The shard {shard.sha256!r} of the dataset {dataset.name!r} is not in {store.uri!r}:"
-                " load the data into this store first."
-            )
+    for missing in _missing_shards(store, dataset.shards):
+        raise NotFoundError(
+            f"The shard {missing!r} of the dataset {dataset.name!r} is not in {store.uri!r}:"
+            " load the data into this store first."
+        )
+
+
+def _missing_shards(store: Store, shards: Sequence[ShardReference]) -> list[str]:
+    keys = [shard_key(shard.sha256) for shard in shards]
+    if len(keys) <= _FEW:
+        return [shard.sha256 for shard, key in zip(shards, keys, strict=True) if not store.exists(key)]
+    present = {entry.key for entry in store.list("shards/")}
+    return [shard.sha256 for shard, key in zip(shards, keys, strict=True) if key not in present]
+
+
+def _whole_version(store: Store, name: str, version: str) -> tuple[Manifest | None, str | None]:
+    """A version's manifest when the store has all of it, and the manifest's tag when it has the manifest."""
+    home, tag = _version_key(name, version), None
+    try:
+        manifest, tag = _read_tagged_manifest(store, name, version)
+    except NotFoundError:
+        return None, None
+    except CorruptionError as error:
+        _logger.warning("A broken manifest is replaced: %s", error)
+        return None, store.read_tagged(f"{home}/{MANIFEST}")[1]
+    present = {entry.key for entry in store.list(f"{home}/")}
+    missing = [table for table in TABLES if f"{home}/{table_file(table, manifest)}" not in present]
+    if missing or _missing_shards(store, manifest.shards):
+        _logger.warning("Version %s of %r has lost tables or shards and is mended.", version, name)
+        return None, tag
+    return manifest, tag
+
+
+def _read_tagged_manifest(store: Store, name: str, version: str) -> tuple[Manifest, str]:
+    key = f"{_version_key(name, version)}/{MANIFEST}"
+    data, tag = store.read_tagged(key)
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise CorruptionError(f"{key!r} in {store.uri!r} is not a dataset manifest: load the data again.") from error
+    if manifest.version != version:
+        raise CorruptionError(f"{key!r} in {store.uri!r} claims to be version {manifest.version!r}: load it again.")
+    return manifest, tag
 
 
 def _prefix(name: str) -> str:
@@ -223,6 +303,7 @@ def _version_key(name: str, version: str) -> str:
     return f"{_prefix(name)}/versions/{version}"
 
 
-def _table_file(table: str, manifest: Manifest) -> str:
+def table_file(table: str, manifest: Manifest) -> str:
+    """The name of a version's table, beside its manifest."""
     digest = manifest.tables.get(table, "")
     return f"{table}.{digest[:16]}.parquet"

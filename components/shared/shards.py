@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from mmap import mmap
 from types import MappingProxyType, TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self, cast
 
 import polars as pl
 
@@ -17,7 +16,7 @@ from components.shared.dataset import ShardReference
 from components.shared.errors import CorruptionError, NotFoundError
 from components.shared.store import Store
 
-TARGET_BYTES = 128 << 20
+TARGET_BYTES = 64 << 20
 WINDOW_BYTES = 24 << 20  # images that are asked for together; of a table in shard order they share one request
 REQUEST_BYTES = 30 << 20  # one request's limit: a window with the headers and gaps between its images
 READ_AHEAD = 3  # windows in flight
@@ -51,33 +50,42 @@ class Location:
 
 
 class ShardWriter:
-    """Packs images into shards and uploads each as soon as it is full, while the next one fills.
+    """Packs images into shards and puts each into the store as soon as it is full, while the next one fills.
 
     The same images in the same order give the same shards, byte for byte, so a repeated run uploads nothing.
-    Used as a context manager: leaving it well uploads the last shard, leaving it with an error does not.
+    Used as a context manager: leaving it well puts the last shard, leaving it with an error does not. In memory are
+    at most two shards, one that fills and one on its way.
 
     Attributes:
-        locations: by image digest, where it lies; an image appears when its shard is closed.
-        shards: the closed shards, in order.
+        locations: by image digest, where it lies; an image appears when its shard is in the store.
+        shards: the shards in the store, in order.
+        uploaded: those of them that were not there before.
     """
 
-    def __init__(self, store: Store, work: Path, *, target_bytes: int = TARGET_BYTES) -> None:
-        """Write shards of about ``target_bytes`` to ``store``; ``work`` is a local folder for two of them."""
+    def __init__(self, store: Store, *, target_bytes: int = TARGET_BYTES) -> None:
+        """Write shards of about ``target_bytes`` to ``store``."""
         self._store = store
         self._target = target_bytes
-        work.mkdir(parents=True, exist_ok=True)
-        self._folder = TemporaryDirectory(prefix="shards-", dir=work)
         self._uploader = ThreadPoolExecutor(1, thread_name_prefix="shard-upload")
         self._upload: Future[None] | None = None
         self._locations: dict[str, Location] = {}
         self._shards: list[ShardReference] = []
-        self._open: _OpenShard | None = None
+        self._uploaded: list[ShardReference] = []
+        self._present: dict[str, int] | None = None
+        self._added: set[str] = set()
+        self._spare: mmap | None = None
+        self._open = _OpenShard(self._target)
         self.locations: Mapping[str, Location] = MappingProxyType(self._locations)
 
     @property
     def shards(self) -> tuple[ShardReference, ...]:
-        """The closed shards, in order; all of them are in the store after ``finish``."""
+        """The shards in the store, in order; all of them after ``finish``."""
         return tuple(self._shards)
+
+    @property
+    def uploaded(self) -> tuple[ShardReference, ...]:
+        """Those of the shards that were not in the store before, in order."""
+        return tuple(self._uploaded)
 
     def add(self, data: bytes, digest: str) -> None:
         """Pack an encoded image; ``digest`` is the sha256 of ``data``, and a digest seen before is left out.
@@ -85,25 +93,25 @@ class ShardWriter:
         Raises:
             StoreError: an earlier shard could not be uploaded.
         """
-        if digest in self._locations or (self._open and digest in self._open.members):
+        if digest in self._added:
             return
-        if self._open and self._open.size_with(data) > self._target:
+        if self._open.members and self._open.size_with(data) > self._target:
             self._close_shard()
-        if self._open is None:
-            self._open = _OpenShard(Path(self._folder.name) / f"{len(self._shards)}.tar")
+        self._added.add(digest)
         self._open.add(data, digest)
 
     def finish(self) -> tuple[ShardReference, ...]:
-        """Upload what is left and wait until all shards are in the store; gives the shards back.
+        """Put what is left and wait until all shards are in the store; gives the shards back.
 
         Raises:
             StoreError: a shard could not be uploaded.
         """
-        if self._open is not None:
+        if self._open.members:
             self._close_shard()
         if self._upload is not None:
             self._upload.result()
-        self._discard()
+        self._uploader.shutdown()
+        self._spare = None
         return self.shards
 
     def __enter__(self) -> Self:
@@ -116,61 +124,64 @@ class ShardWriter:
             if kind is None:
                 self.finish()
         finally:
-            self._discard()
+            self._uploader.shutdown()
 
     def _close_shard(self) -> None:
-        shard, self._open = self._open, None
-        if shard is None:
-            return
-        reference = shard.close()
+        if self._upload is not None:
+            self._upload.result()
+        # Whose buffer is free is settled before the next upload begins, which frees another.
+        full, self._open, self._spare = self._open, _OpenShard(self._target, self._spare), None
+        self._upload = self._uploader.submit(self._put, full)
+
+    def _put(self, shard: "_OpenShard") -> None:
+        data = shard.finish()
+        reference = ShardReference(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+        key = shard_key(reference.sha256)
+        if self._present is None:
+            self._present = {entry.key: entry.size for entry in self._store.list("shards/")}
+        # A shard that lies there unused is made young again, or the garbage collector might take it from us.
+        # Stores write any buffer; a copy as ``bytes`` would cost as much as a third of the hashing.
+        there = self._present.get(key)
+        if there not in {None, reference.size}:
+            self._store.write(key, bytes(data))  # somebody cut it short
+            self._uploaded.append(reference)
+        elif not (there and self._store.touch(key)) and self._store.create(key, cast("bytes", data)):
+            self._uploaded.append(reference)
         for digest, (offset, length) in shard.members.items():
             self._locations[digest] = Location(reference.sha256, offset, length)
         self._shards.append(reference)
-        if self._upload is not None:
-            self._upload.result()
-        self._upload = self._uploader.submit(_put_shard, self._store, shard.path, reference.sha256)
-
-    def _discard(self) -> None:
-        if self._open is not None:
-            self._open.abandon()
-            self._open = None
-        self._uploader.shutdown()
-        self._folder.cleanup()
+        data.release()
+        self._spare = shard.buffer
 
 
 class _OpenShard:
-    """A tar file that is being filled, hashed as it grows."""
+    """A tar file that is being filled, in memory that a finished one leaves to the next."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, target_bytes: int, buffer: mmap | None = None) -> None:
         self.members: dict[str, tuple[int, int]] = {}
+        self.buffer = buffer or mmap(-1, target_bytes + _RECORD)
         self._size = 0
-        self._digest = hashlib.sha256()
-        self._file: BinaryIO = path.open("wb")
 
     def size_with(self, data: bytes) -> int:
         """Bytes the tar has with one more member."""
         return self._size + _BLOCK + _padded(len(data), _BLOCK) + 2 * _BLOCK
 
     def add(self, data: bytes, digest: str) -> None:
-        header = tarfile.TarInfo(f"{digest}.{_suffix(data)}")  # mtime, owner and mode are fixed by its defaults
-        header.size = len(data)
-        self._append(header.tobuf(tarfile.USTAR_FORMAT))
+        if self.size_with(data) + _RECORD > len(self.buffer):  # an image that is larger than a shard is to be
+            self.buffer, former = mmap(-1, self.size_with(data) + _RECORD), self.buffer
+            self.buffer[: self._size] = former[: self._size]
+        self._append(_header(f"{digest}.{_suffix(data)}", len(data)))
         self.members[digest] = (self._size, len(data))
         self._append(data)
         self._append(bytes(_padded(len(data), _BLOCK) - len(data)))
 
-    def close(self) -> ShardReference:
+    def finish(self) -> memoryview:
+        """The whole tar."""
         self._append(bytes(_padded(self._size + 2 * _BLOCK, _RECORD) - self._size))
-        self._file.close()
-        return ShardReference(sha256=self._digest.hexdigest(), size=self._size)
-
-    def abandon(self) -> None:
-        self._file.close()
+        return memoryview(self.buffer)[: self._size]
 
     def _append(self, data: bytes) -> None:
-        self._file.write(data)
-        self._digest.update(data)
+        self.buffer[self._size : self._size + len(data)] = data
         self._size += len(data)
 
 
@@ -238,11 +249,10 @@ class ImageReader:
         return [_verified(wanted, stretch, start) for wanted in group]
 
 
-def _put_shard(store: Store, path: Path, sha256: str) -> None:
-    key = shard_key(sha256)
-    if not store.exists(key):
-        store.upload(path, key)
-    path.unlink()
+def _header(name: str, size: int) -> bytes:
+    header = tarfile.TarInfo(name)  # mtime, owner and mode are fixed by its defaults
+    header.size = size
+    return header.tobuf(tarfile.USTAR_FORMAT)
 
 
 def _verified(wanted: _Wanted, stretch: memoryview, start: int) -> bytes:

@@ -1,6 +1,8 @@
 """The object store behind one interface: ``file:///dir`` and ``s3://bucket/prefix``.
 
 Keys are posix paths below the store's root. Nothing is ever half-written: a key holds its old bytes or its new ones.
+No object is empty: SeaweedFS leaves an empty one where a writer was killed between a request's head and its body, so
+one without bytes counts as absent, and none is written on purpose.
 A tag follows from an object's bytes, so a caller that swaps one object often gives each of its states other bytes.
 """
 
@@ -21,11 +23,19 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object of a listing: its key, size in bytes and a tag that changes with its content."""
+    """One object of a listing.
+
+    Attributes:
+        key: where it lies.
+        size: bytes.
+        tag: changes with its content.
+        modified: when it was written or touched last, seconds since 1970 by the store's own clock.
+    """
 
     key: str
     size: int
     tag: str
+    modified: float
 
 
 class Store(Protocol):
@@ -66,6 +76,15 @@ class Store(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object; fine when it is not there."""
 
+    def touch(self, key: str) -> bool:
+        """Make the object as new (``modified``) without sending its bytes; False when it is not there."""
+
+    def leftovers(self) -> Iterator[StoredObject]:
+        """What writers began and never finished; no object, so no listing shows it. ``key`` is for people."""
+
+    def discard(self, leftover: StoredObject) -> None:
+        """Remove what ``leftovers`` showed; fine when it is not there."""
+
 
 def open_store(uri: str) -> Store:
     """The store at ``uri``: ``file:///dir``, a plain path, or ``s3://bucket/prefix``.
@@ -94,6 +113,16 @@ def open_store(uri: str) -> Store:
         f"The store's scheme {scheme[1]!r} is unknown: write 'file:///folder' or 's3://bucket/prefix'"
         " (the endpoint of a MinIO or SeaweedFS goes into S3_ENDPOINT_URL)."
     )
+
+
+def check_size(key: str, size: int) -> None:
+    """Refuse to write an object without bytes.
+
+    Raises:
+        StoreError: ``size`` is 0.
+    """
+    if not size:
+        raise StoreError(f"Nothing was given to write to {key!r}: an object has a byte or more.")
 
 
 def check_key(key: str) -> str:

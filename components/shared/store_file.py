@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.shared.errors import CorruptionError, NotFoundError, StoreError
 from components.shared.files import write_atomically
-from components.shared.store import LOCKS, TEMPORARY, StoredObject, check_key
+from components.shared.store import LOCKS, TEMPORARY, StoredObject, check_key, check_size
 
 _STRIPES = 16
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
@@ -64,6 +64,7 @@ class FileStore:
     def write(self, key: str, data: bytes) -> None:
         """Put the object."""
         with self._staged(key) as (temporary, path):
+            check_size(key, len(data))
             _write_synced(temporary, data)
             with self._locked(key):
                 temporary.replace(path)
@@ -71,6 +72,7 @@ class FileStore:
     def create(self, key: str, data: bytes) -> bool:
         """Put the object only if the key is free: a hard link never replaces a name."""
         with self._staged(key) as (temporary, path):
+            check_size(key, len(data))
             _write_synced(temporary, data)
             try:
                 path.hardlink_to(temporary)
@@ -90,6 +92,7 @@ class FileStore:
         if expected is None:
             return self.create(key, data)
         with self._staged(key) as (temporary, path):
+            check_size(key, len(data))
             _write_synced(temporary, data)
             with self._locked(key):
                 try:
@@ -105,6 +108,7 @@ class FileStore:
         """Put a copy of a local file."""
         with self._staged(key) as (temporary, destination):
             shutil.copyfile(path, temporary)
+            check_size(key, temporary.stat().st_size)
             with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
             with self._locked(key):
@@ -136,6 +140,33 @@ class FileStore:
             if path.is_file():
                 with self._locked(key):
                     path.unlink(missing_ok=True)
+
+    def touch(self, key: str) -> bool:
+        """Set the file's time to now."""
+        path = self._path(key)
+        try:
+            with self._explained("read", key):
+                os.utime(path)
+        except NotFoundError:
+            return False
+        return True
+
+    def leftovers(self) -> Iterator[StoredObject]:
+        """Files under a temporary name, those that are being written too."""
+        for folder, _, names in os.walk(self.root):
+            for path in (Path(folder, name) for name in names if name.startswith(TEMPORARY)):
+                try:
+                    yield _described(path, path.relative_to(self.root).as_posix())
+                except FileNotFoundError:  # finished since the folder was read
+                    continue
+
+    def discard(self, leftover: StoredObject) -> None:
+        """Remove a temporary file."""
+        path = self.root / leftover.key
+        if not path.name.startswith(TEMPORARY):
+            raise StoreError(f"{leftover.key!r} in {self.uri!r} is no leftover of a write: it stays.")
+        with self._explained("delete", leftover.key):
+            path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -188,10 +219,15 @@ def _walk(folder: Path, base: str, prefix: str) -> Iterator[StoredObject]:
             yield from _walk(folder / name, key, prefix)
         elif key.startswith(prefix):
             try:
-                status = (folder / name).stat()
+                yield _described(folder / name, key)
             except FileNotFoundError:  # deleted since the folder was read
                 continue
-            yield StoredObject(key, status.st_size, f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}")
+
+
+def _described(path: Path, key: str) -> StoredObject:
+    status = path.stat()
+    tag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+    return StoredObject(key, status.st_size, tag, status.st_mtime)
 
 
 def _tag(data: bytes) -> str:

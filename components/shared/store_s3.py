@@ -5,34 +5,31 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar, cast
-from urllib.parse import urlsplit
+from typing import Any, TypeVar, cast
 
-import certifi
 import urllib3
 from minio import Minio
-from minio.credentials import Credentials, IamAwsProvider, Provider
+from minio.commonconfig import REPLACE, CopySource
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
 from components.shared.errors import ConfigError, CorruptionError, NotFoundError, StoreError
 from components.shared.files import write_atomically
-from components.shared.store import StoredObject, check_key
+from components.shared.store import StoredObject, check_key, check_size
+from components.shared.store_s3_connection import connect, endpoint_of
 
 TRIES = 5
-TIMEOUT = urllib3.Timeout(connect=5, read=30)  # seconds, each for one wait on the network
 PART = 32 << 20  # bytes of an upload's part: few requests for a shard, and little memory
-CONNECTIONS = 16
-
 _BACKOFF = 0.5  # seconds before the second retry, doubling from there
 _LONGEST_WAIT = 8.0
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-_ABSENT = frozenset({"NoSuchKey", "NoSuchObject"})
+_ABSENT = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchUpload"})
 _WRONG_KEYS = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
 _BROKEN_BODY = (urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError, ConnectionError)
 
@@ -73,8 +70,8 @@ class S3Store:
             check_key(prefix or "-")
         except StoreError as error:
             raise ConfigError(f"The prefix {prefix!r} in the store {uri!r} is not a clean path.") from error
-        endpoint = _endpoint(os.environ)
-        return cls(_connect(endpoint, os.environ), bucket, prefix, endpoint=endpoint)
+        endpoint = endpoint_of(os.environ)
+        return cls(connect(endpoint, os.environ, _retries()), bucket, prefix, endpoint=endpoint)
 
     def __repr__(self) -> str:
         return f"S3Store({self.uri!r})"
@@ -85,7 +82,10 @@ class S3Store:
 
     def read_tagged(self, key: str) -> tuple[bytes, str]:
         """The object's bytes and its entity tag."""
-        return self._fetch(key, lambda response: (response.read(), _entity_tag(response)))
+        data, tag = self._fetch(key, lambda response: (response.read(), _entity_tag(response)))
+        if not data:
+            raise self._absent(key)
+        return data, tag
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         """``length`` bytes from ``offset``, one request."""
@@ -102,12 +102,17 @@ class S3Store:
     def write(self, key: str, data: bytes) -> None:
         """Put the object."""
         name = self._name(key)
+        check_size(key, len(data))
         with self._explained("write", key):
             self._client.put_object(self._bucket, name, BytesIO(data), len(data), part_size=PART)
 
     def create(self, key: str, data: bytes) -> bool:
         """Put the object only if the key is free (``If-None-Match: *``)."""
-        return self._put_if(key, data, {"If-None-Match": "*"})
+        if self._put_if(key, data, {"If-None-Match": "*"}):
+            return True
+        found = self._stat(key)
+        # What a killed writer left empty is free: whoever replaces just that object has it.
+        return found is not None and not found.size and self._put_if(key, data, {"If-Match": f'"{_bare(found.etag)}"'})
 
     def swap(self, key: str, data: bytes, expected: str | None) -> bool:
         """Put the object only if its entity tag is still ``expected`` (``If-Match``)."""
@@ -116,8 +121,19 @@ class S3Store:
     def upload(self, path: Path, key: str) -> None:
         """Put a local file, in parts of ``PART`` bytes when it is larger."""
         name = self._name(key)
-        with self._explained("write", key):
-            self._client.fput_object(self._bucket, name, str(path), part_size=PART, num_parallel_uploads=2)
+        check_size(key, path.stat().st_size)
+        for attempt in range(TRIES):
+            try:
+                with self._explained("write", key):
+                    self._client.fput_object(self._bucket, name, str(path), part_size=PART, num_parallel_uploads=2)
+            except NotFoundError:
+                # An upload in parts that the server no longer knows was completed and its answer lost, or was aborted.
+                if attempt == TRIES - 1:
+                    raise
+                _logger.warning("The upload of %r was lost; trying again.", key)
+                _pause(attempt)
+            else:
+                return
 
     def download(self, key: str, path: Path) -> None:
         """Get the object into ``path``."""
@@ -126,34 +142,84 @@ class S3Store:
             with write_atomically(path) as temporary, temporary.open("xb") as handle:
                 for piece in response.stream(1 << 20):
                     handle.write(piece)
+                if not handle.tell():
+                    raise self._absent(key)
 
         self._fetch(key, save)
 
     def exists(self, key: str) -> bool:
         """Whether the key holds an object; False too when the bucket is missing."""
-        name = self._name(key)
-        try:
-            with self._explained("look up", key):
-                self._client.stat_object(self._bucket, name)
-        except NotFoundError:
-            return False
-        return True
+        found = self._stat(key)
+        return found is not None and bool(found.size)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Objects whose key starts with ``prefix``, sorted here because SeaweedFS sorts folder by folder."""
-        found = []
-        with self._explained("list", prefix):
-            for entry in self._client.list_objects(self._bucket, prefix=self._base + prefix, recursive=True):
-                if not entry.object_name.endswith("/"):
-                    key = entry.object_name.removeprefix(self._base)
-                    found.append(StoredObject(key, entry.size or 0, (entry.etag or "").strip('"')))
-        yield from sorted(found, key=lambda entry: entry.key)
+        yield from sorted((entry for entry in self._entries(prefix) if entry.size), key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
         """Remove the object."""
         name = self._name(key)
         with self._explained("delete", key):
             self._client.remove_object(self._bucket, name)
+
+    def touch(self, key: str) -> bool:
+        """Copy the object onto itself inside the server, with other metadata as S3 wants it."""
+        if not self.exists(key):
+            return False
+        name = self._name(key)
+        stamp = {"touched": str(time.time_ns())}
+        try:
+            with self._explained("touch", key):
+                source = CopySource(self._bucket, name)
+                self._client.copy_object(self._bucket, name, source, metadata=stamp, metadata_directive=REPLACE)
+        except NotFoundError:
+            return False
+        return True
+
+    def leftovers(self) -> Iterator[StoredObject]:
+        """Uploads in parts that were never completed (``tag`` is the upload's id), and empty objects."""
+        yield from (replace(entry, tag="") for entry in self._entries("") if not entry.size)
+        after: dict[str, str | None] = {"key_marker": None, "upload_id_marker": None}
+        truncated = True
+        while truncated:
+            with self._explained("list", "unfinished uploads"):
+                # No public method of minio 7.2 lists or aborts uploads in parts; a test guards these two.
+                found = self._client._list_multipart_uploads(self._bucket, prefix=self._base, **after)  # noqa: SLF001
+            for upload in found.uploads:
+                key = upload.object_name.removeprefix(self._base)
+                yield StoredObject(key, 0, upload.upload_id, upload.initiated_time.timestamp())
+            after = {"key_marker": found.next_key_marker, "upload_id_marker": found.next_upload_id_marker}
+            truncated = bool(found.is_truncated and found.next_key_marker)
+
+    def discard(self, leftover: StoredObject) -> None:
+        """Abort an upload in parts, or remove an object that is still empty."""
+        name = self._name(leftover.key)
+        if not leftover.tag:
+            found = self._stat(leftover.key)
+            if found is not None and not found.size:
+                self.delete(leftover.key)
+            return
+        with suppress(NotFoundError), self._explained("delete", leftover.key):
+            self._client._abort_multipart_upload(self._bucket, name, leftover.tag)  # noqa: SLF001
+
+    def _entries(self, prefix: str) -> Iterator[StoredObject]:
+        """A listing in the server's order, with empty objects."""
+        with self._explained("list", prefix):
+            for entry in self._client.list_objects(self._bucket, prefix=self._base + prefix, recursive=True):
+                if not entry.object_name.endswith("/"):
+                    key = entry.object_name.removeprefix(self._base)
+                    yield StoredObject(key, entry.size or 0, _bare(entry.etag), entry.last_modified.timestamp())
+
+    def _stat(self, key: str) -> Any | None:  # noqa: ANN401 - minio comes without types
+        name = self._name(key)
+        try:
+            with self._explained("look up", key):
+                return self._client.stat_object(self._bucket, name)
+        except NotFoundError:
+            return None
+
+    def _absent(self, key: str) -> NotFoundError:
+        return NotFoundError(f"{key!r} is not in the store {self.uri!r}.")
 
     def _name(self, key: str) -> str:
         return self._base + check_key(key)
@@ -181,6 +247,7 @@ class S3Store:
     def _put_if(self, key: str, data: bytes, condition: dict[str, str]) -> bool:
         """One put under a condition; False when the condition does not hold."""
         name = self._name(key)
+        check_size(key, len(data))
         for attempt in range(TRIES):
             try:
                 with self._explained("write", key):
@@ -220,7 +287,7 @@ class S3Store:
         place = f"{key!r} in {self.uri!r}"
         code = error.code if isinstance(error, S3Error) else None
         if code in _ABSENT:
-            return NotFoundError(f"{key!r} is not in the store {self.uri!r}.")
+            return self._absent(key)
         if code == "InvalidRange":
             return CorruptionError(f"{place} is shorter than its index says: it was cut, load the data again.")
         if code == "NoSuchBucket":
@@ -241,67 +308,9 @@ class S3Store:
         )
 
 
-def _endpoint(environment: Mapping[str, str]) -> str:
-    names = ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    name = next((name for name in names if environment.get(name)), None)
-    if name is None:
-        return "https://s3.amazonaws.com"
-    parts = urlsplit(environment[name].strip())
-    try:
-        sound = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        sound = False
-    if not sound or parts.username or parts.path.strip("/") or parts.query:
-        shown = parts.netloc.rpartition("@")[2]  # whatever stands before an @ may be a password
-        raise ConfigError(
-            f"{name} (host {shown!r}) is no endpoint: write for example 'http://seaweedfs.kubeflow:9000'."
-        )
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _connect(endpoint: str, environment: Mapping[str, str]) -> Minio:
-    access, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
-    if bool(access) != bool(secret):
-        missing = "AWS_SECRET_ACCESS_KEY" if access else "AWS_ACCESS_KEY_ID"
-        raise ConfigError(
-            f"{missing} is not set though its partner is: set both, or neither to use the machine's role."
-        )
-    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-    if not region and not endpoint.endswith("amazonaws.com"):
-        region = "us-east-1"  # what MinIO and SeaweedFS call themselves; saves a look-up
-    parts = urlsplit(endpoint)
-    return Minio(
-        parts.netloc,
-        access_key=access or None,
-        secret_key=secret or None,
-        session_token=environment.get("AWS_SESSION_TOKEN") or None,
-        secure=parts.scheme == "https",
-        region=region,
-        http_client=_pool(environment, TIMEOUT, TRIES),
-        credentials=None if access else _MachineRole(environment, region),
-    )
-
-
-class _MachineRole(Provider):  # type: ignore[misc]  # minio comes without types
-    """The role of a pod (web identity, ECS) or machine (EC2), for when the environment holds no keys."""
-
-    def __init__(self, environment: Mapping[str, str], region: str | None) -> None:
-        self._role = IamAwsProvider(http_client=_pool(environment, urllib3.Timeout(2), 2), region=region)
-
-    def retrieve(self) -> Credentials:
-        """Credentials for the next request."""
-        try:
-            return self._role.retrieve()
-        except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError, KeyError) as error:
-            raise ConfigError(
-                "There are no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
-                " or run where a role gives them."
-            ) from error
-
-
-def _pool(environment: Mapping[str, str], timeout: urllib3.Timeout, tries: int) -> urllib3.PoolManager:
-    retry = urllib3.Retry(
-        total=tries - 1,
+def _retries() -> urllib3.Retry:
+    return urllib3.Retry(
+        total=TRIES - 1,
         status_forcelist=_RETRIED,
         allowed_methods=None,
         backoff_factor=_BACKOFF,
@@ -309,10 +318,6 @@ def _pool(environment: Mapping[str, str], timeout: urllib3.Timeout, tries: int) 
         backoff_jitter=_BACKOFF,
         raise_on_status=False,
         respect_retry_after_header=False,  # a server's wish is not bounded, our waits are
-    )
-    authorities = environment.get("AWS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or certifi.where()
-    return urllib3.PoolManager(
-        maxsize=CONNECTIONS, timeout=timeout, retries=retry, cert_reqs="CERT_REQUIRED", ca_certs=authorities
     )
 
 
@@ -325,7 +330,11 @@ def _was_repeated(response: urllib3.BaseHTTPResponse) -> bool:
 
 
 def _entity_tag(response: urllib3.BaseHTTPResponse) -> str:
-    return cast("str", response.headers.get("etag", "")).strip('"')
+    return _bare(response.headers.get("etag"))
+
+
+def _bare(tag: str | None) -> str:
+    return (tag or "").strip('"')
 
 
 def _part_of(response: urllib3.BaseHTTPResponse, offset: int, length: int) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from kfp.local.cache import LocalCache
 from components.shared.dataset import load_manifest
 from components.shared.errors import PipelineError
 from components.shared.files import sha256_file
-from components.shared.sources import is_sample, local_path
+from components.shared.sources import local_paths
 from components.shared.store import open_store
 
 
@@ -65,14 +66,23 @@ def _content(name: str, value: Any) -> object:  # noqa: ANN401 - whatever a task
 
 
 def source_fingerprint(source: str) -> str:
-    """Digest of a local source's file names, sizes and times of change; the name alone for the built-in sample."""
+    """Digest of local sources' file names, sizes and times of change; the name alone for the built-in sample.
+
+    What lies elsewhere may have changed unseen, so its fingerprint never comes twice.
+    """
     total = hashlib.sha256(source.encode())
     try:
-        if is_sample(source):
-            return total.hexdigest()
-        path = local_path(source)
+        paths = local_paths(source)
     except PipelineError:
         return total.hexdigest()
+    if paths is None:
+        return secrets.token_hex(32)
+    for path in paths:
+        _add_files(total, path)
+    return total.hexdigest()
+
+
+def _add_files(total: "hashlib._Hash", path: Path) -> None:
     for folder, folders, files in os.walk(path):
         folders.sort()
         for name in sorted(files):
@@ -81,7 +91,6 @@ def source_fingerprint(source: str) -> str:
     if path.is_file():
         status = path.stat()
         total.update(f"{status.st_size}\0{status.st_mtime_ns}".encode())
-    return total.hexdigest()
 
 
 def _still_stored(outputs: dict[str, Any], arguments: dict[str, Any]) -> bool:

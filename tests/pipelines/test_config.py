@@ -34,6 +34,9 @@ def test_a_wrong_name_suggests_the_near_one(wrong: str, near: str) -> None:
         ("model=yolo11n", ["model='yolo11n'", "ends in .yaml, .yml or .pt"]),
         ("name=Not A Name", ["name='Not A Name'", "at most 63"]),
         ("train_share=0.9", ["must sum to 1"]),
+        ('rules={"cliped": "reject"}', ["'cliped'", "clipped"]),
+        ('rules={"non-finite": "keep"}', ["non-finite", "reject"]),
+        ("subset=with > 3", ["subset", "with"]),
         ("epochs", ["name=value"]),
     ],
 )
@@ -102,3 +105,14 @@ def test_every_parameter_has_a_default_a_type_kfp_knows_and_a_description() -> N
 def test_the_default_shares_sum_to_one() -> None:
     default = config.TrainingConfig()
     assert math.isclose(default.train_share + default.val_share + default.test_share, 1)
+
+
+def test_several_sources_of_a_configuration_file_travel_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("source: [/a b, s3://c/d]\n")
+    assert config.resolve(file, [], {})[0].source == '["/a b", "s3://c/d"]'
+
+
+def test_a_class_cannot_be_a_target_and_dropped() -> None:
+    with pytest.raises(ConfigError, match="both name 'cat'"):
+        config.resolve(None, ["target_classes=cat,dog", "drop_classes=cat"], {})

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from components.shared.analysis.part import Floats, Part
@@ -110,26 +111,30 @@ def centre_maps(parts: Sequence[Part]) -> list[Chart]:
 def together_chart(parts: Sequence[Part]) -> Chart | None:
     """How many images show two classes at once; ``None`` when there is only one class."""
     truth = [part for part in parts if not part.predicted] or list(parts)
-    pairs = pl.concat(
-        part.boxes.select(pl.lit(place).alias("part"), "image_id", "category").drop_nulls().unique()
-        for place, part in enumerate(truth)
-    )
-    sizes = pairs.get_column("category").value_counts().sort("count", "category", descending=[True, False])
-    names = sizes.get_column("category").head(SHOWN_PAIRS).to_list()
+    sizes = pl.concat(part.class_counts for part in truth).group_by("class").agg(pl.col("images").sum())
+    sizes = sizes.filter(pl.col("images") > 0).sort("images", "class", descending=[True, False])
+    names = sizes.get_column("class").head(SHOWN_PAIRS).to_list()
     if len(names) < 2:  # noqa: PLR2004 - nothing to be together with
         return None
-    place = {name: index for index, name in enumerate(names)}
-    known = pairs.filter(pl.col("category").is_in(names)).with_columns(
-        pl.col("category").replace_strict(place, return_dtype=pl.Int64)
-    )
-    both = known.join(known, on=["part", "image_id"], suffix="_other").group_by("category", "category_other").len()
     grid = np.zeros((len(names), len(names)))
-    for row, column, count in both.iter_rows():
-        grid[row, column] = count
+    for part in truth:
+        shows = _shows(part, names)
+        grid += shows.T @ shows
     more = f" ({len(names)} most frequent)" if sizes.height > len(names) else ""
     return named_heat_map(
         f"Which classes appear together?{more}", names, grid, row="images with", column="also show", value="images"
     )
+
+
+def _shows(part: Part, names: Sequence[str]) -> npt.NDArray[np.float32]:
+    """A row an image with boxes, a column a class: 1 where the image shows the class."""
+    place = {name: index for index, name in enumerate(names)}
+    known = part.boxes.select("image_id", "category").filter(pl.col("category").is_in(list(names)))
+    columns = known.get_column("category").replace_strict(place, return_dtype=pl.Int64).to_numpy()
+    rows = known.get_column("image_id").rank("dense").cast(pl.Int64).to_numpy() - 1
+    shows = np.zeros((int(rows.max(initial=-1)) + 1, len(names)), dtype=np.float32)
+    shows[rows, columns] = 1
+    return shows
 
 
 def _columns(parts: Sequence[Part], name: str) -> dict[str, Floats]:

@@ -1,11 +1,12 @@
 """What in a data set may spoil a training or its measurement, by threshold, each with images that show it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
 from components.shared.analysis.examples import Example, drawn, readable
+from components.shared.analysis.flag import Flag
+from components.shared.analysis.look_alikes import look_alike_flags
 from components.shared.analysis.part import Part
 from components.shared.report.page import Level
 
@@ -21,29 +22,14 @@ FLAT = 0.03  # standard deviation of the grey
 BLURRED = 30.0  # variance of the Laplacian
 NAMED = 8  # classes a flag names
 SHOWN = 3  # examples of a flag
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One thing worth a look.
-
-    Attributes:
-        title: what it is, in a few words; what its examples are filtered by.
-        detail: how many, of how many, and what to do.
-        level: how bad.
-        examples: images that show it.
-    """
-
-    title: str
-    detail: str
-    level: Level = Level.WARN
-    examples: tuple[Example, ...] = ()
+CANDIDATES = 50  # images that are looked at for them, since some may not be readable
 
 
 def find_flags(parts: Sequence[Part]) -> list[Flag]:
     """Everything worth a look in the ground truth of the parts, the gravest kinds first."""
     truth = [part for part in parts if not part.predicted] or list(parts)
-    return [*_class_flags(truth), *_crowd_flags(truth), *_box_flags(truth), *_image_flags(truth)]
+    kinds = (_class_flags, look_alike_flags, _crowd_flags, _box_flags, _image_flags)
+    return [flag for kind in kinds for flag in kind(truth)]
 
 
 def _class_flags(parts: Sequence[Part]) -> Iterator[Flag]:
@@ -89,14 +75,27 @@ def _box_flags(parts: Sequence[Part]) -> Iterator[Flag]:
         (f"boxes {LONG:g} times as long as wide", "often a line or a slip of the mouse", _is_box() & _long()),
         ("boxes drawn twice", "the same class at nearly the same place", _is_box() & _twin()),
     ]
-    order = ("image_id", "category", "x", "y")
-    tables = [part.boxes.join(part.frames, on="image_id", how="left").sort(order) for part in parts]
-    for title, meaning, broken in kinds:
-        found = [table.filter(broken.fill_null(value=False)) for table in tables]
-        count = sum(table.height for table in found)
+    found = [_suspicious(part, [broken for _, _, broken in kinds]) for part in parts]
+    for place, (title, meaning, _) in enumerate(kinds):
+        count = sum(counts[place] for counts, _ in found)
         if count:
             detail = f"{count:,} of {total:,} ({count / total:.1%}): {meaning}."
-            yield Flag(title, detail, examples=_of_boxes(parts, found))
+            yield Flag(title, detail, examples=_of_boxes(parts, [examples[place] for _, examples in found]))
+
+
+def _suspicious(part: Part, kinds: Sequence[pl.Expr]) -> tuple[list[int], list[pl.DataFrame]]:
+    """For each kind, how many boxes of the part are of it, and those of its first images."""
+    counts = [0] * len(kinds)
+    examples = [part.boxes.clear()] * len(kinds)
+    for boxes in part.slices():
+        ordered = boxes.sort("image_id", "category", "x", "y")
+        for place, broken in enumerate(kinds):
+            own = ordered.filter(broken.fill_null(value=False))
+            counts[place] += own.height
+            if examples[place].is_empty():
+                shown = own.get_column("image_id").unique(maintain_order=True).head(CANDIDATES)
+                examples[place] = own.filter(pl.col("image_id").is_in(shown.implode()))
+    return counts, examples
 
 
 def _image_flags(parts: Sequence[Part]) -> Iterator[Flag]:

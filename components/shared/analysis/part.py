@@ -1,6 +1,6 @@
 """What an analysis looks at: named parts of data, such as the splits of a dataset or several datasets side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from components.shared.dataset import Dataset
 
+SLICE = 20_000  # images
 SPLITS = ("train", "val", "test")
 TRUTH, PREDICTION = "ground_truth", "prediction"
 
@@ -43,6 +44,20 @@ class Part:
         }
         return self.images.select("image_id", **sizes)
 
+    def slices(self) -> Iterator[pl.DataFrame]:
+        """The boxes with ``wide`` and ``high`` of their images, all boxes of an image in one slice.
+
+        Columns are ``image_id``, ``category``, ``x``, ``y``, ``width``, ``height``, ``score``, ``wide`` and ``high``.
+        A slice holds those of some thousands of images, so that no copy of the whole table is made.
+        """
+        boxes = self.boxes.select("image_id", "category", "x", "y", "width", "height", "score")
+        first, last = boxes.select(first=pl.col("image_id").min(), last=pl.col("image_id").max()).row(0)
+        if first is None:
+            return
+        for start in range(first, last + 1, SLICE):
+            own = boxes.filter(pl.col("image_id").is_between(start, start + SLICE - 1))
+            yield own.join(self.frames, on="image_id", how="left", maintain_order="left")
+
     @cached_property
     def measures(self) -> pl.DataFrame:
         """One row a box of finite size.
@@ -50,16 +65,20 @@ class Part:
         ``edge`` is the root of its area in pixels, ``relative`` the same over the image's, ``shape`` its width over
         its height, ``across`` and ``down`` are its centre as shares of the image.
         """
-        placed = self.boxes.select("image_id", "x", "y", "width", "height").join(self.frames, on="image_id", how="left")
         area = pl.col("width") * pl.col("height")
-        measured = placed.select(
-            edge=area.sqrt(),
-            relative=(area / (pl.col("wide") * pl.col("high"))).sqrt(),
-            shape=pl.col("width") / pl.col("height"),
-            across=(pl.col("x") + pl.col("width") / 2) / pl.col("wide"),
-            down=(pl.col("y") + pl.col("height") / 2) / pl.col("high"),
-        )
-        return measured.filter(pl.col("edge").is_finite() & pl.col("shape").is_finite() & (pl.col("shape") > 0))
+        columns = {
+            "edge": area.sqrt(),
+            "relative": (area / (pl.col("wide") * pl.col("high"))).sqrt(),
+            "shape": pl.col("width") / pl.col("height"),
+            "across": (pl.col("x") + pl.col("width") / 2) / pl.col("wide"),
+            "down": (pl.col("y") + pl.col("height") / 2) / pl.col("high"),
+        }
+        usable = pl.col("edge").is_finite() & pl.col("shape").is_finite() & (pl.col("shape") > 0)
+        parts = [
+            boxes.select(expression.cast(pl.Float32).alias(name) for name, expression in columns.items()).filter(usable)
+            for boxes in self.slices()
+        ]
+        return pl.concat(parts) if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.Float32))
 
     @cached_property
     def boxes_per_image(self) -> pl.DataFrame:

@@ -8,7 +8,8 @@ import polars as pl
 
 from components.shared.analysis import figures
 from components.shared.analysis.examples import draw_examples
-from components.shared.analysis.flags import Flag, find_flags
+from components.shared.analysis.flag import Flag
+from components.shared.analysis.flags import find_flags
 from components.shared.analysis.part import Part, parts_of
 from components.shared.dataset import Dataset
 from components.shared.report.page import Level, Number, Report

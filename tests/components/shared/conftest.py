@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -26,10 +25,10 @@ def picture(seed: int, kind: str = "JPEG", size: tuple[int, int] = (48, 32), **o
     return buffer.getvalue()
 
 
-def pack(store: Store, work: Path, pictures: list[bytes], target_bytes: int = 8192, name: str = "demo") -> Dataset:
+def pack(store: Store, pictures: list[bytes], target_bytes: int = 8192, name: str = "demo") -> Dataset:
     """A dataset of these pictures, one box a picture and none on every fifth, packed into small shards."""
     digests = [hashlib.sha256(data).hexdigest() for data in pictures]
-    with ShardWriter(store, work, target_bytes=target_bytes) as writer:
+    with ShardWriter(store, target_bytes=target_bytes) as writer:
         for data, digest in zip(pictures, digests, strict=True):
             writer.add(data, digest)
     images, annotations = [], []
@@ -58,13 +57,13 @@ def picture_fixture() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def make_dataset(tmp_path: Path) -> MakeDataset:
+def make_dataset() -> MakeDataset:
     """``make_dataset(store, count=12, seed=0)``, or ``make_dataset(store, pictures=[...])``."""
 
     def make(
         store: Store, count: int = 12, seed: int = 0, pictures: list[bytes] | None = None, target_bytes: int = 8192
     ) -> Dataset:
         chosen = pictures if pictures is not None else [picture(seed * 1000 + index) for index in range(count)]
-        return pack(store, tmp_path / "work", chosen, target_bytes)
+        return pack(store, chosen, target_bytes)
 
     return make

@@ -114,7 +114,6 @@ def test_a_name_that_is_no_alias_is_refused(local: Store, name: str, act: Callab
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         b"null",
         b"{}",
         b"\xff\xfe",

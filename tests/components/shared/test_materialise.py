@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from components.shared import materialise as module
+from components.shared import image_files
 from components.shared.dataset import Dataset
-from components.shared.errors import CorruptionError, InputError
+from components.shared.errors import ConfigError, CorruptionError, InputError
+from components.shared.image_files import scaled_size
 from components.shared.images import decode
-from components.shared.materialise import default_cache, materialise
+from components.shared.materialise import ImageOptions, default_cache, materialise
 from components.shared.store import Store, open_store
 
 MakeDataset = Callable[..., Dataset]
@@ -215,7 +216,7 @@ def test_an_unwritable_cache_falls_back_to_the_temporary_folder(
     store: Store, make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a-file").touch()
-    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(image_files.tempfile, "gettempdir", lambda: str(tmp_path))
     result = materialise(make_dataset(store, count=2), store, tmp_path / "out", cache=tmp_path / "a-file" / "cache")
     assert result.image_count == 2
     assert len(list((tmp_path / f"detection-images-{os.getuid()}").rglob("*.jpg"))) == 2
@@ -227,3 +228,128 @@ def test_progress_is_told_and_ends_at_one(store: Store, make_dataset: MakeDatase
     materialise(dataset, store, tmp_path / "o", cache=tmp_path / "c", notify=lambda share, _: told.append(share))
     assert told == sorted(told)
     assert told[-1] == 1.0
+
+
+def with_boxes(dataset: Dataset, boxes: list[tuple[float, float, float, float]]) -> Dataset:
+    """All these boxes on the first image, and no others."""
+    first = dataset.annotations.head(1)
+    rows = [
+        first.with_columns(
+            pl.Series("annotation_id", [number], dtype=pl.UInt32),
+            *(pl.lit(value).alias(side) for side, value in zip(("x", "y", "width", "height"), box, strict=True)),
+        )
+        for number, box in enumerate(boxes)
+    ]
+    return replace(dataset, annotations=pl.concat(rows))
+
+
+def test_a_box_beyond_the_frame_is_clipped_and_one_outside_is_left_out(
+    store: Store, make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    boxes = [
+        *((-12.0, -8.0, 24.0, 16.0), (36.0, 24.0, 100.0, 100.0), (12.0, 8.0, 12.0, 8.0)),
+        *((48.0, 0.0, 5.0, 5.0), (-9.0, 3.0, 9.0, 5.0), (5.0, 40.0, 5.0, 5.0), (3.0, 3.0, 0.0, 4.0)),
+        *((float("nan"), 1.0, 5.0, 5.0), (1.0, 1.0, float("inf"), 5.0)),
+    ]
+    dataset = with_boxes(make_dataset(store, count=1), boxes)
+    result = materialise(dataset, store, tmp_path / "out", cache=tmp_path / "cache")
+    assert labels_of(result.labels / "00000000.txt") == [
+        [0, 0.125, 0.125, 0.25, 0.25],
+        [0, 0.875, 0.875, 0.25, 0.25],
+        [0, 0.375, 0.375, 0.25, 0.25],
+    ]
+    assert result.annotation_count == 3
+
+
+def test_a_large_image_is_scaled_down_and_its_labels_stay_the_same(
+    store: Store, make_dataset: MakeDataset, picture: Picture, tmp_path: Path
+) -> None:
+    dataset = make_dataset(store, pictures=[picture(1, size=(400, 200)), picture(2, size=(90, 60))])
+    plain = materialise(dataset, store, tmp_path / "plain", cache=tmp_path / "cache")
+    small = materialise(
+        dataset, store, tmp_path / "small", options=ImageOptions(longest_edge=100), cache=tmp_path / "cache"
+    )
+    assert [Image.open(small.paths[number]).size for number in (0, 1)] == [(100, 50), (90, 60)]
+    assert small.paths[1].samefile(plain.paths[1])
+    for name in names(plain.labels):
+        assert (plain.labels / name).read_text() == (small.labels / name).read_text()
+    expected = decode(plain.paths[0].read_bytes()).reshape(50, 4, 100, 4, 3).mean(axis=(1, 3))
+    assert np.abs(decode(small.paths[0].read_bytes()) - expected).mean() < 4
+
+
+def test_caches_of_other_options_do_not_mix(
+    store: Store, make_dataset: MakeDataset, picture: Picture, tmp_path: Path
+) -> None:
+    dataset = make_dataset(store, pictures=[picture(1, "PNG", size=(64, 48))])
+    sizes = {}
+    for edge in (0, 16, 32):
+        for kind in ("keep", "jpeg", "png"):
+            options = ImageOptions(longest_edge=edge, format=kind)
+            result = materialise(dataset, store, tmp_path / "out", options=options, cache=tmp_path / "cache")
+            with Image.open(result.paths[0]) as image:
+                sizes[edge, kind] = (image.size[0], image.format)
+    assert sizes == {
+        (edge, kind): (edge or 64, "JPEG" if kind == "jpeg" else "PNG")
+        for edge in (0, 16, 32)
+        for kind in ("keep", "jpeg", "png")
+    }
+
+
+def test_a_jpeg_asked_for_as_png_is_the_right_way_up(
+    store: Store, make_dataset: MakeDataset, picture: Picture, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    dataset = make_dataset(store, pictures=[picture(1, exif=exif)])
+    result = materialise(dataset, store, tmp_path / "out", options=ImageOptions(format="png"), cache=tmp_path / "cache")
+    assert result.paths[0].suffix == ".png"
+    np.testing.assert_array_equal(decode(result.paths[0].read_bytes()), decode(picture(1, exif=exif)))
+
+
+@pytest.mark.parametrize("options", [ImageOptions(format="webp"), ImageOptions(longest_edge=5), ImageOptions(-1)])
+def test_options_that_cannot_be_used_are_refused(
+    store: Store, make_dataset: MakeDataset, tmp_path: Path, options: ImageOptions
+) -> None:
+    with pytest.raises(ConfigError, match=r"'webp'|5|-1"):
+        materialise(make_dataset(store, count=1), store, tmp_path / "out", options=options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "edge", "expected"),
+    [
+        *(((640, 480), 0, (640, 480)), ((640, 480), 640, (640, 480)), ((640, 480), 320, (320, 240))),
+        *(((3, 5000), 100, (3, 100)), ((5000, 60), 500, (500, 10)), ((1001, 999), 1000, (1000, 998))),
+    ],
+)
+def test_scaling_keeps_the_aspect_as_long_as_trainers_take_the_image(
+    size: tuple[int, int], edge: int, expected: tuple[int, int]
+) -> None:
+    assert scaled_size(*size, edge) == expected
+
+
+def test_a_jpeg_with_bytes_behind_it_ends_as_trainers_expect_and_is_cached(
+    store: Store, make_dataset: MakeDataset, picture: Picture, tmp_path: Path
+) -> None:
+    dataset = make_dataset(store, pictures=[picture(1) + b"trailer of a phone"])
+    first = materialise(dataset, store, tmp_path / "out", cache=tmp_path / "cache")
+    assert first.paths[0].read_bytes() == picture(1) + b"trailer of a phone" + b"\xff\xd9"
+    for entry in list(store.list("shards/")):
+        store.delete(entry.key)
+    assert materialise(dataset, store, tmp_path / "two", cache=tmp_path / "cache").image_count == 1
+
+
+def test_weights_become_repeats_whose_mean_is_the_weights_mean(
+    store: Store, make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    dataset = make_dataset(store, count=200)
+    weights = [None, 1.0, 0.2, 3.0, float("nan")] * 20 + [2.5] * 100
+    weighted = replace(dataset, images=dataset.images.with_columns(weight=pl.Series(weights, dtype=pl.Float32)))
+    result = materialise(weighted, store, tmp_path / "out", cache=tmp_path / "cache")
+    repeats = [result.repeats[number] for number in range(200)]
+    assert repeats[:5] * 20 == repeats[:100] == [1, 1, 1, 3, 1] * 20
+    assert set(repeats[100:]) == {2, 3}
+    assert np.mean(repeats[100:]) == pytest.approx(2.5, abs=0.15)
+    assert result.epoch_image_count == sum(repeats)
+    again = materialise(weighted, store, tmp_path / "out", cache=tmp_path / "cache")
+    assert again.repeats == result.repeats

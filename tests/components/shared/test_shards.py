@@ -1,7 +1,9 @@
 """Shards are plain tars named by their digest, and images come back from them checked and in few requests."""
 
 import hashlib
+import os
 import tarfile
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -39,27 +41,25 @@ class _Counting:
         self.reads.append((key, offset, length))
         return self._store.read_range(key, offset, length)
 
-    def upload(self, path: Path, key: str) -> None:
+    def create(self, key: str, data: bytes) -> bool:
         self.uploads.append(key)
-        self._store.upload(path, key)
+        return self._store.create(key, data)
 
 
 def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write(store: Store, work: Path, blobs: list[bytes], target_bytes: int = 4096) -> ShardWriter:
-    with ShardWriter(store, work, target_bytes=target_bytes) as writer:
+def write(store: Store, blobs: list[bytes], target_bytes: int = 4096) -> ShardWriter:
+    with ShardWriter(store, target_bytes=target_bytes) as writer:
         for blob in blobs:
             writer.add(blob, digest_of(blob))
     return writer
 
 
-def test_a_shard_is_a_tar_named_by_its_digest_with_fixed_headers(
-    store: Store, tmp_path: Path, picture: Callable[..., bytes]
-) -> None:
+def test_a_shard_is_a_tar_named_by_its_digest_with_fixed_headers(store: Store, picture: Callable[..., bytes]) -> None:
     blobs = [picture(1), picture(2, "PNG"), b"not an image"]
-    writer = write(store, tmp_path, blobs, 1 << 20)
+    writer = write(store, blobs, 1 << 20)
     [reference] = writer.shards
     data = store.read(shard_key(reference.sha256))
     assert digest_of(data) == reference.sha256
@@ -75,17 +75,33 @@ def test_a_shard_is_a_tar_named_by_its_digest_with_fixed_headers(
         assert data[place.offset : place.offset + place.length] == blob
 
 
-def test_shards_roll_over_at_their_target_and_hold_larger_images_alone(store: Store, tmp_path: Path) -> None:
+def test_shards_roll_over_at_their_target_and_hold_larger_images_alone(store: Store) -> None:
     blobs = [bytes([n]) * 1500 for n in range(5)] + [b"x" * 20_000]
-    writer = write(store, tmp_path, blobs, 6000)
+    writer = write(store, blobs, 6000)
     per_shard = [sum(place.shard == s.sha256 for place in writer.locations.values()) for s in writer.shards]
     assert per_shard == [2, 2, 1, 1]
     assert writer.locations[digest_of(blobs[-1])].shard == writer.shards[-1].sha256
 
 
-def test_a_duplicate_is_stored_once(store: Store, tmp_path: Path) -> None:
+def test_a_shard_on_its_way_is_not_touched_by_the_next_ones(store: Store) -> None:
+    class Late(_Counting):
+        def create(self, key: str, data: bytes) -> bool:
+            time.sleep(0.02 * (len(self.uploads) % 2))
+            return super().create(key, data)
+
+    blobs = [bytes([n]) * (1500 if n % 7 else 9000) for n in range(60)]
+    writer = write(Late(store), blobs, 6000)
+    assert len(writer.shards) > 10
+    for reference in writer.shards:
+        assert digest_of(store.read(shard_key(reference.sha256))) == reference.sha256
+    for blob in blobs:
+        place = writer.locations[digest_of(blob)]
+        assert store.read_range(shard_key(place.shard), place.offset, place.length) == blob
+
+
+def test_a_duplicate_is_stored_once(store: Store) -> None:
     blobs = [bytes([n % 3]) * 3000 for n in range(9)]
-    writer = write(store, tmp_path, blobs)
+    writer = write(store, blobs)
     assert len(writer.locations) == 3
     members = []
     for entry in store.list("shards/"):
@@ -94,42 +110,63 @@ def test_a_duplicate_is_stored_once(store: Store, tmp_path: Path) -> None:
     assert len(members) == 3
 
 
-def test_the_same_images_give_the_same_shards_and_upload_nothing(store: Store, tmp_path: Path) -> None:
+def test_the_same_images_give_the_same_shards_and_upload_nothing(store: Store) -> None:
     counting = _Counting(store)
     blobs = [bytes([n]) * 3000 for n in range(7)]
-    first = write(counting, tmp_path, blobs)
+    first = write(counting, blobs)
     uploaded = list(counting.uploads)
-    again = write(counting, tmp_path, blobs)
+    again = write(counting, blobs)
     assert again.shards == first.shards
     assert again.locations == first.locations
     assert counting.uploads == uploaded
 
 
-def test_no_images_give_no_shards_and_no_files_are_left(store: Store, tmp_path: Path) -> None:
-    writer = write(store, tmp_path / "work", [])
+def test_no_images_give_no_shards(store: Store) -> None:
+    writer = write(store, [])
     assert writer.shards == ()
-    assert list((tmp_path / "work").iterdir()) == []
+    assert list(store.list("")) == []
 
 
-def test_an_error_in_the_block_uploads_no_unfinished_shard(store: Store, tmp_path: Path) -> None:
+def test_a_shard_that_is_there_already_is_made_young_and_counts_as_no_upload(store: Store, tmp_path: Path) -> None:
+    first = write(store, [b"a" * 3000, b"b" * 3000])
+    assert first.uploaded == first.shards
+    path = tmp_path / "store" / shard_key(first.shards[0].sha256)
+    os.utime(path, (1, 1))
+    again = write(store, [b"a" * 3000, b"b" * 3000, b"c" * 3000])
+    assert again.uploaded == again.shards[2:]
+    assert path.stat().st_mtime > 1
+
+
+def test_a_shard_that_vanishes_after_it_was_listed_is_written_again(store: Store) -> None:
+    class Forgetful(_Counting):
+        def touch(self, key: str) -> bool:
+            self._store.delete(key)
+            return self._store.touch(key)
+
+    first = write(store, [b"a" * 3000])
+    again = write(Forgetful(store), [b"a" * 3000])
+    assert again.uploaded == first.shards
+    assert store.exists(shard_key(first.shards[0].sha256))
+
+
+def test_an_error_in_the_block_uploads_no_unfinished_shard(store: Store) -> None:
     def fill_and_fail() -> None:
-        with ShardWriter(store, tmp_path / "work") as writer:
+        with ShardWriter(store) as writer:
             writer.add(b"data", digest_of(b"data"))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fill_and_fail()
     assert list(store.list("")) == []
-    assert list((tmp_path / "work").iterdir()) == []
 
 
-def test_a_failed_upload_is_told_at_the_latest_by_finish(store: Store, tmp_path: Path) -> None:
+def test_a_failed_upload_is_told_at_the_latest_by_finish(store: Store) -> None:
     class Broken(_Counting):
-        def upload(self, path: Path, key: str) -> None:
-            raise StoreError(f"Cannot write {key} from {path}.")
+        def create(self, key: str, data: bytes) -> bool:
+            raise StoreError(f"Cannot write {len(data)} bytes to {key}.")
 
     with pytest.raises(StoreError, match="Cannot write"):
-        write(Broken(store), tmp_path, [b"data"])
+        write(Broken(store), [b"data"])
 
 
 def test_images_come_back_in_the_tables_order(store: Store, make_dataset: MakeDataset) -> None:
@@ -150,22 +187,20 @@ def test_images_come_back_over_the_network(store_uri: str, make_dataset: MakeDat
     assert [digest_of(data) for _, data in ImageReader(store).read_many(images)] == images["sha256"].to_list()
 
 
-def test_whole_shards_cost_one_request_each_piece(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whole_shards_cost_one_request_each_piece(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "REQUEST_BYTES", 100_000)
     monkeypatch.setattr(shards, "WINDOW_BYTES", 200_000)
     blobs = [n.to_bytes(2, "big") * 500 for n in range(1000)]
-    writer = write(store, tmp_path, blobs, 1 << 22)
+    writer = write(store, blobs, 1 << 22)
     counting = _Counting(store)
     assert [data for _, data in ImageReader(counting).read_many(table_of(writer, blobs))] == blobs
     assert len(counting.reads) <= 25
     assert max(length for _, _, length in counting.reads) <= 100_000
 
 
-def test_small_gaps_are_read_over_on_a_network_and_skipped_on_a_disk(store: Store, tmp_path: Path) -> None:
+def test_small_gaps_are_read_over_on_a_network_and_skipped_on_a_disk(store: Store) -> None:
     blobs = [bytes([n]) * 5000 for n in range(20)]
-    writer = write(store, tmp_path, blobs, 1 << 22)
+    writer = write(store, blobs, 1 << 22)
     every_other = table_of(writer, blobs).gather_every(2)
     for uri, requests in (("s3://bucket", 1), (store.uri, 10)):
         counting = _Counting(store, uri)
@@ -173,10 +208,10 @@ def test_small_gaps_are_read_over_on_a_network_and_skipped_on_a_disk(store: Stor
         assert len(counting.reads) == requests
 
 
-def test_only_a_bounded_stretch_is_read_ahead(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_bounded_stretch_is_read_ahead(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "WINDOW_BYTES", 10_000)
     blobs = [n.to_bytes(2, "big") * 500 for n in range(300)]
-    writer = write(store, tmp_path, blobs, 1 << 22)
+    writer = write(store, blobs, 1 << 22)
     counting = _Counting(store)
     images = ImageReader(counting).read_many(table_of(writer, blobs))
     next(images)
@@ -224,3 +259,10 @@ def table_of(writer: ShardWriter, blobs: list[bytes]) -> pl.DataFrame:
             "bytes": [place.length for place in places],
         }
     )
+
+
+def test_a_shard_that_was_cut_short_is_put_again(store: Store) -> None:
+    (shard,) = write(store, [b"a" * 3000]).shards
+    store.write(shard_key(shard.sha256), b"a" * 100)
+    assert write(store, [b"a" * 3000]).uploaded == (shard,)
+    assert len(store.read(shard_key(shard.sha256))) == shard.size

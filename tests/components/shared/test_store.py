@@ -17,6 +17,8 @@ from minio import Minio
 from components.shared import store_s3
 from components.shared.errors import ConfigError, CorruptionError, NotFoundError, StoreError
 from components.shared.store import Store, open_store
+from components.shared.store_file import FileStore
+from components.shared.store_s3 import S3Store
 
 
 @pytest.fixture
@@ -27,11 +29,45 @@ def store(store_uri: str) -> Store:
 def test_what_was_written_is_read_back(store: Store) -> None:
     store.write("a/b.bin", b"one")
     store.write("a/b.bin", b"two")
-    store.write("empty", b"")
     assert store.read("a/b.bin") == b"two"
-    assert store.read("empty") == b""
     assert store.exists("a/b.bin")
     assert not store.exists("a")
+
+
+def test_no_object_is_empty(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_bytes(b"")
+    attempts: tuple[Callable[[], object], ...] = (
+        lambda: store.write("k", b""),
+        lambda: store.create("k", b""),
+        lambda: store.swap("k", b"", None),
+        lambda: store.upload(tmp_path / "empty", "k"),
+    )
+    for attempt in attempts:
+        with pytest.raises(StoreError, match="a byte or more"):
+            attempt()
+    assert not store.exists("k")
+
+
+@pytest.mark.parametrize("store_uri", ["s3"], indirect=True)
+def test_an_empty_object_that_a_killed_writer_left_counts_as_absent(store: Store, tmp_path: Path) -> None:
+    assert isinstance(store, S3Store)
+    for key in ("created", "swapped", "left"):
+        store._client._put_object(store._bucket, store._name(key), b"", {})
+    assert list(store.list("")) == []
+    assert not store.exists("left")
+    assert not store.touch("left")
+    for use in (store.read, store.read_tagged, lambda key: store.download(key, tmp_path / "x")):
+        with pytest.raises(NotFoundError):
+            use("left")
+    assert list(tmp_path.iterdir()) == []
+    assert store.create("created", b"mine")
+    assert not store.create("created", b"theirs")
+    assert store.swap("swapped", b"mine", None)
+    assert [entry.key for entry in store.leftovers()] == ["left"]
+    (leftover,) = store.leftovers()
+    store.discard(leftover)
+    assert list(store.leftovers()) == []
+    assert [entry.key for entry in store.list("")] == ["created", "swapped"]
 
 
 def test_a_missing_key_is_not_found(store: Store, tmp_path: Path) -> None:
@@ -137,11 +173,54 @@ def test_listing_is_sorted_by_key_and_bounded_by_the_prefix(store: Store) -> Non
     assert next(iter(store.list("p"))).tag != before
 
 
+def test_a_listing_tells_when_an_object_was_written_or_touched(store: Store) -> None:
+    before = time.time() - 2  # a store may keep whole seconds
+    store.write("k", b"data")
+    written = next(iter(store.list("k"))).modified
+    assert before <= written <= time.time() + 1
+    time.sleep(1.1)
+    assert store.touch("k")
+    assert next(iter(store.list("k"))).modified > written
+    assert store.read("k") == b"data"
+    assert not store.touch("absent")
+    assert not store.exists("absent")
+
+
+def test_what_a_killed_writer_left_is_listed_apart_and_can_be_discarded(store: Store) -> None:
+    store.write("shards/whole", b"data")
+    begin_a_write(store, "shards/half")
+    (leftover,) = store.leftovers()
+    assert leftover.key.startswith("shards/")
+    assert leftover.modified > time.time() - 60
+    assert [entry.key for entry in store.list("")] == ["shards/whole"]
+    store.discard(leftover)
+    store.discard(leftover)
+    assert list(store.leftovers()) == []
+    assert store.read("shards/whole") == b"data"
+
+
+def begin_a_write(store: Store, key: str) -> None:
+    """Leave behind what a writer leaves that is killed half-way."""
+    if isinstance(store, FileStore):
+        path = store.root / key
+        path.with_name(f".tmp-{path.name}").write_bytes(b"half")
+    else:
+        assert isinstance(store, S3Store)
+        store._client._create_multipart_upload(store._bucket, store._name(key), {})
+
+
+def test_a_file_store_discards_no_object(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.write("k", b"data")
+    with pytest.raises(StoreError, match="no leftover"):
+        store.discard(next(iter(store.list("k"))))
+
+
 @pytest.mark.parametrize(
     "key", ["", "/etc/passwd", "../x", "a/../x", "a//b", "./a", "a/", "a\nb", ".tmp-1", ".locks/00"]
 )
 def test_a_key_that_leaves_the_root_is_refused(store: Store, key: str) -> None:
-    for use in (store.read, store.exists, store.delete, lambda key: store.write(key, b"")):
+    for use in (store.read, store.exists, store.delete, lambda key: store.write(key, b"x")):
         with pytest.raises(StoreError, match="cannot be used"):
             use(key)
 
@@ -180,7 +259,7 @@ def test_half_a_key_pair_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_bucket_says_how_to_make_it(store_uri: str) -> None:
     del store_uri
     with pytest.raises(StoreError, match="aws s3 mb s3://no-such-bucket"):
-        open_store("s3://no-such-bucket").write("k", b"")
+        open_store("s3://no-such-bucket").write("k", b"x")
 
 
 @pytest.mark.parametrize("store_uri", ["s3"], indirect=True)
@@ -192,9 +271,18 @@ def test_a_wrong_secret_is_named_but_not_shown(store_uri: str, monkeypatch: pyte
     assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {store!r} {vars(store)}"
 
 
-def test_minio_still_has_the_method_conditional_puts_stand_on() -> None:
+def test_minio_still_has_the_methods_we_use_for_want_of_public_ones() -> None:
     names = Minio._put_object.__code__.co_varnames
     assert names[1:5] == ("bucket_name", "object_name", "data", "headers")
+    assert Minio._abort_multipart_upload.__code__.co_varnames[1:4] == ("bucket_name", "object_name", "upload_id")
+    assert {"prefix", "key_marker", "upload_id_marker"} <= {*Minio._list_multipart_uploads.__code__.co_varnames}
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "1e9"])
+def test_a_timeout_that_is_none_is_refused(seconds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_TIMEOUT_SECONDS", seconds)
+    with pytest.raises(ConfigError, match="S3_TIMEOUT_SECONDS"):
+        open_store("s3://bucket")
 
 
 def test_temporary_files_of_a_killed_writer_are_invisible(tmp_path: Path) -> None:
@@ -239,10 +327,12 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Network]:  # noqa: C90
         def answer(self, status: int, body: bytes = b"", cut: int = 0) -> None:
             self.send_response(status)
             self.send_header("ETag", f'"{hash(body):x}"')
+            self.send_header("Last-Modified", "Sat, 21 Nov 2026 06:00:00 GMT")
             self.send_header("Content-Type", "application/xml")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body[: len(body) - cut])
+            if self.command != "HEAD":
+                self.wfile.write(body[: len(body) - cut])
             self.close_connection = bool(cut)
 
         def failed(self, misfortune: str) -> bool:
@@ -257,6 +347,8 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Network]:  # noqa: C90
             misfortune = self.misfortune()
             if not self.failed(misfortune):
                 self.answer(200, state.objects[self.path], cut=3 if misfortune == "truncated" else 0)
+
+        do_HEAD = do_GET  # noqa: N815 - what http.server calls
 
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -283,6 +375,28 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Network]:  # noqa: C90
     yield state
     server.shutdown()
     server.server_close()
+
+
+KILLED_WHILE_SENDING = """
+import http.client, os, signal, sys
+from components.shared.store import open_store
+store, sent, real = open_store(sys.argv[1]), [], http.client.HTTPConnection.send
+tag = store.read_tagged("k")[1]
+def send_once(self, data):
+    if sent:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sent.append(real(self, data))
+http.client.HTTPConnection.send = send_once
+store.swap("k", b"new" * int(sys.argv[2]), tag)
+"""
+
+
+@pytest.mark.parametrize("times", [10, 10_000])
+def test_a_writer_killed_between_the_calls_that_send_a_request_leaves_the_old_object(store: Store, times: int) -> None:
+    store.write("k", b"old")
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_SENDING, store.uri, str(times)], check=False)
+    time.sleep(0.3)  # the server may only now notice that nobody goes on
+    assert store.read("k") in {b"old", b"new" * times}
 
 
 @pytest.mark.parametrize("misfortune", ["500", "502", "503", "429", "reset", "truncated"])

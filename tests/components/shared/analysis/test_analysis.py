@@ -52,10 +52,10 @@ def make(
     )
 
 
-def stored(dataset: Dataset, store: Store, work: Path) -> Dataset:
+def stored(dataset: Dataset, store: Store) -> Dataset:
     """The dataset with a picture in the store for each image."""
     digests = []
-    with ShardWriter(store, work) as writer:
+    with ShardWriter(store) as writer:
         for place in range(dataset.images.height):
             data = encode_jpeg(np.full((HIGH, WIDE, 3), 20 * place + 30, dtype=np.uint8))
             digests.append((hashlib.sha256(data).hexdigest(), len(data)))
@@ -104,7 +104,7 @@ def test_measures_are_in_pixels_and_in_shares_of_the_image() -> None:
 def test_boxes_of_missing_images_are_measured_by_the_declared_size() -> None:
     gone = {"sha256": None, "width": 0, "height": 0, "declared_width": 200, "declared_height": 100}
     (part,) = parts_of(make([gone], [{}]))
-    assert part.column("across").tolist() == [15 / 200]
+    assert part.column("across").tolist() == pytest.approx([15 / 200])
 
 
 def test_classes_are_counted_by_boxes_and_by_images() -> None:
@@ -160,19 +160,36 @@ def test_a_rare_number_of_boxes_an_image_is_flagged() -> None:
     )
 
 
-def test_flags_come_with_images_that_show_them(store: Store, tmp_path: Path) -> None:
-    dataset = stored(make([{}, {}], [{}, {"image_id": 1, "x": 95.0}]), store, tmp_path)
+def test_flags_come_with_images_that_show_them(store: Store) -> None:
+    dataset = stored(make([{}, {}], [{}, {"image_id": 1, "x": 95.0}]), store)
     flag = next(flag for flag in find_flags(parts_of(dataset)) if flag.title == "boxes beyond their image")
     assert [example.caption for example in flag.examples] == ["1.jpg"]
     (shown,) = draw_examples(flag.examples, store)
     assert shown.width > shown.height  # with a margin for what lies beyond
 
 
-def test_an_image_on_two_examples_is_drawn_twice(store: Store, tmp_path: Path) -> None:
-    dataset = stored(make([{}, {}], [{}]), store, tmp_path)
+def test_an_image_on_two_examples_is_drawn_twice(store: Store) -> None:
+    dataset = stored(make([{}, {}], [{}]), store)
     rows = list(readable(dataset.images).iter_rows(named=True))
     examples = [Example(rows[place], drawn(dataset.annotations), str(place)) for place in (1, 0, 1)]
     assert [picture.caption for picture in draw_examples(examples, store)] == ["1", "0", "1"]
+
+
+def test_look_alikes_in_two_splits_are_flagged_with_both_pictures(store: Store) -> None:
+    near = [{"split": "train", "phash": 0xF0F0F0F0}, {"split": "val", "phash": 0xF0F0F0F1}]
+    far = [{"split": "train", "phash": 0x0F0F0F0F}, {"split": "val", "phash": 0xFFFF0000}]
+    dataset = stored(make([*near, *far], [{}, {"image_id": 1}]), store)
+    flag = next(flag for flag in find_flags(parts_of(dataset)) if flag.title.startswith("look-alikes"))
+    assert flag.detail.startswith("2 of 4 images")
+    assert [example.caption for example in flag.examples] == ["train: 0.jpg", "val: 1.jpg"]
+    apart = stored(make(far, [{}]), store)
+    assert not any(title.startswith("look-alikes") for title in titles(apart))
+
+
+def test_the_same_picture_in_one_split_is_no_look_alike_of_another(store: Store) -> None:
+    same = [{"split": "train", "phash": 0xF0F0F0F0}] * 2
+    dataset = stored(make([*same, {"split": "val", "phash": 0x0F0F0F0F}], [{}]), store)
+    assert not any(title.startswith("look-alikes") for title in titles(dataset))
 
 
 def test_classes_appear_together_where_one_image_shows_both() -> None:
@@ -213,10 +230,8 @@ def test_images_without_quality_columns_still_have_their_sizes_shown() -> None:
 
 
 def test_several_datasets_stand_side_by_side(store: Store, tmp_path: Path) -> None:
-    one = stored(
-        make([{"split": "train"}, {"split": "val"}], [{}, {"image_id": 1, "category": "dog"}]), store, tmp_path
-    )
-    two = stored(make([{}, {}, {}], [{"category": "<b>yak"}], ["<b>yak"]), store, tmp_path)
+    one = stored(make([{"split": "train"}, {"split": "val"}], [{}, {"image_id": 1, "category": "dog"}]), store)
+    two = stored(make([{}, {}, {}], [{"category": "<b>yak"}], ["<b>yak"]), store)
     page = tmp_path / "page.html"
     write_comparison(page, {"first": one, "second": two}, store)
     text = page.read_text()
