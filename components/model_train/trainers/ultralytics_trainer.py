@@ -46,11 +46,11 @@ class UltralyticsTrainer:
             limit_threads(usable_cpus())
         model = start_model(parameters.model, classes)
         data = write_data_yaml(work / "data.yaml", train, val, classes)
-        watcher = _Watcher(parameters.epochs, expected=train.image_count, notify=notify)
+        watcher = _Watcher(parameters.epochs, expected=train.epoch_image_count, notify=notify)
         watcher.attach(model)
         _silence_amp_check()
         try:
-            model.train(data=str(data), **_arguments(parameters, device, train.image_count, work))
+            model.train(data=str(data), **_arguments(parameters, device, train.epoch_image_count, work))
         except (RuntimeError, FileNotFoundError, AssertionError, ValueError) as error:
             raise TrainingError(
                 f"The training stopped after {len(watcher.epochs)} of {parameters.epochs} epochs: "
@@ -82,15 +82,24 @@ def choose_device(device: str) -> str:
 
 def write_data_yaml(path: Path, train: MaterialisedDataset, val: MaterialisedDataset, classes: tuple[str, ...]) -> Path:
     """The library's data file, written by us with known keys only, because it runs code it finds in one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "path": str(path.parent),
-        "train": str(train.images),
+        "train": str(_train_images(path.with_name("train.txt"), train)),
         "val": str(val.images),
         "nc": len(classes),
         "names": dict(enumerate(classes)),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def _train_images(path: Path, train: MaterialisedDataset) -> Path:
+    """What the library trains on: the folder, or where an epoch shows an image more than once, a list at ``path``."""
+    if train.epoch_image_count == train.image_count:
+        return train.images
+    lines = (f"{file}\n" * train.repeats.get(image_id, 1) for image_id, file in sorted(train.paths.items()))
+    path.write_text("".join(lines), encoding="utf-8")
     return path
 
 

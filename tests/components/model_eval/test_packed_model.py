@@ -37,7 +37,7 @@ def own_finds(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A test split whose ground truth is what the model itself is sure of, beside the store with its images."""
     folder = tmp_path_factory.mktemp("data")
     blobs = [TINY["encoded_image"](seed, WIDTH, HEIGHT) for seed in range(COUNT)]
-    with ShardWriter(open_store((folder / "store").as_uri()), folder / "work") as writer:
+    with ShardWriter(open_store((folder / "store").as_uri())) as writer:
         for blob in blobs:
             writer.add(blob, sha256(blob).hexdigest())
     images = pl.DataFrame([image_row(number, blob, writer) for number, blob in enumerate(blobs)], schema=IMAGES)

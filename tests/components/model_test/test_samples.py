@@ -41,7 +41,7 @@ def row(number: int, data: bytes, location: Any) -> dict[str, Any]:
 def dataset(tmp_path: Path) -> Path:
     images = [png(10), png(20), png(30), png(10)]
     digests = [hashlib.sha256(data).hexdigest() for data in images]
-    with ShardWriter(open_store((tmp_path / "store").as_uri()), tmp_path / "work") as writer:
+    with ShardWriter(open_store((tmp_path / "store").as_uri())) as writer:
         for data, digest in zip(images, digests, strict=True):
             writer.add(data, digest)
         shards = writer.finish()

@@ -62,9 +62,9 @@ def draw(count: int, kind: str, first_seed: int) -> list[tuple[str, bytes, list[
     return drawn
 
 
-def build(store: Store, work: Path, split: str, count: int, kind: str, first_seed: int) -> tuple[Dataset, list[bytes]]:
+def build(store: Store, split: str, count: int, kind: str, first_seed: int) -> tuple[Dataset, list[bytes]]:
     drawn = draw(count, kind, first_seed)
-    with ShardWriter(store, work) as writer:
+    with ShardWriter(store) as writer:
         for _, data, _ in drawn:
             writer.add(data, hashlib.sha256(data).hexdigest())
     images, annotations = [], []
@@ -96,8 +96,8 @@ MakeSplits = Callable[..., Splits]
 
 def make(root: Path, *, kind: str = "JPEG") -> Splits:
     store = open_store((root / "store").as_uri())
-    train, train_pictures = build(store, root / "work", "train", 8, kind, 0)
-    val, val_pictures = build(store, root / "work", "val", 4, kind, 100)
+    train, train_pictures = build(store, "train", 8, kind, 0)
+    val, val_pictures = build(store, "val", 4, kind, 100)
     names = [*train.images["name"], *val.images["name"]]
     pictures = dict(zip(names, train_pictures + val_pictures, strict=True))
     return Splits(store.uri, root, train, val, pictures)

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -204,6 +205,36 @@ def test_the_data_file_holds_known_keys_only_and_any_class_name(files: Any, tmp_
     assert set(content) == {"path", "train", "val", "nc", "names"}
     assert content["names"] == dict(enumerate(classes))
     assert (content["train"], content["val"]) == (str(files[0].images), str(files[1].images))
+
+
+def test_an_epoch_shows_an_image_as_often_as_it_is_to_be_repeated(
+    files: Any, parameters: Parameters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ultralytics.data.dataset import YOLODataset  # noqa: PLC0415 - after the environment is prepared
+
+    shown: Counter[str] = Counter()
+    original = YOLODataset.__getitem__
+
+    def counted(self: Any, index: int) -> Any:
+        shown[self.im_files[index]] += 1
+        return original(self, index)
+
+    monkeypatch.setattr(YOLODataset, "__getitem__", counted)
+    train_files = replace(files[0], repeats=dict.fromkeys(files[0].paths, 1) | {1: 4, 5: 2})
+    left = run((train_files, files[1]), parameters(epochs=1), tmp_path)
+    assert len(left.epochs) == 1
+    expected = {str(path): {1: 4, 5: 2}.get(image_id, 1) for image_id, path in files[0].paths.items()}
+    assert {path: count for path, count in shown.items() if path in expected} == expected
+
+
+def test_an_image_the_library_would_drop_stops_a_training_with_repeats_too(
+    files: Any, parameters: Parameters, tmp_path: Path
+) -> None:
+    label = next(path for path in sorted(files[0].labels.iterdir()) if path.stat().st_size)
+    label.write_text("0 1.5 0.5 0.1 0.1\n")
+    train_files = replace(files[0], repeats={int(label.stem): 3})
+    with pytest.raises(TrainingError, match="kept 7 of 10 images"):
+        run((train_files, files[1]), parameters(epochs=1), tmp_path)
 
 
 def finish_epoch(watcher: _Watcher, epoch: int, fitness: float, best: float, *, final: bool = False) -> None:
