@@ -1,15 +1,16 @@
 """What each rule means and what a person can do about it, in words for the report."""
 
 from components.shared.ledger import Rule
+from components.shared.rules import CONFLICTING_DUPLICATE, HANDLING
 
-ADVICE: dict[Rule, tuple[str, str]] = {
+_ADVICE: dict[Rule, tuple[str, str]] = {
     Rule.NON_FINITE: ("A coordinate is missing, NaN or infinite.", "Draw the box again, or look at what exported it."),
     Rule.OUTSIDE: (
         "The box lies wholly outside its image.",
         "Look whether the annotations belong to this image and to its size.",
     ),
     Rule.CLIPPED: (
-        "The box reached beyond the image and was cut at its edge.",
+        "The box reaches beyond the image; cut at its edge where it was fixed.",
         "Nothing, unless many are cut by much: then the image was resized after it was annotated.",
     ),
     Rule.TOO_SMALL: (
@@ -18,17 +19,17 @@ ADVICE: dict[Rule, tuple[str, str]] = {
     ),
     Rule.ZERO_AREA: ("The box has no width or no height.", "Mostly a stray click: remove it or draw it again."),
     Rule.DUPLICATE_ANNOTATION: (
-        "The same class has the same box twice in one image; the first stays.",
+        "The same class has the same box twice in one image.",
         "Look whether a merge or an import ran twice.",
     ),
     Rule.DUPLICATE_IMAGE: (
-        "Several images have the same bytes; all of them are in one split, and exact repetitions are dropped.",
+        "Several images have the same bytes; all of them are in one split.",
         "Where the annotations differ (kept), look which are right and remove the others.",
     ),
     Rule.DUPLICATE_IMAGE_ID: ("Two images have one id or name.", "Give each image its own."),
     Rule.UNKNOWN_CATEGORY: (
         "The annotation's class is not among the dataset's.",
-        "Add the class to the source, or map its name with class_aliases.",
+        "Add the class to the source, map its name with class_aliases, or set unknown_classes to add.",
     ),
     Rule.UNREADABLE_IMAGE: (
         "The file is no image or is cut off; its annotations went with it.",
@@ -39,7 +40,7 @@ ADVICE: dict[Rule, tuple[str, str]] = {
         "Mostly a thumbnail, a spacer or an icon: remove it.",
     ),
     Rule.SIZE_MISMATCH: (
-        "The annotations name another image size than the file has; boxes were scaled or turned only where sure.",
+        "The annotations name another image size than the file has; where fixed, its boxes were scaled or turned.",
         "Look at the pictures of those left alone; annotate again on the file itself if they do not fit.",
     ),
     Rule.MISSING_IMAGE: (
@@ -72,4 +73,21 @@ ADVICE: dict[Rule, tuple[str, str]] = {
         "Too little of the object is visible in a tile, so that tile does not show it.",
         "Raise tile_overlap if objects are lost in every tile; lower tile_min_visible.",
     ),
+}
+
+
+def _with_switch(rule: Rule, meaning: str, advice: str) -> tuple[str, str]:
+    """The advice with what the rules option can do instead."""
+    names = [rule.value, *([CONFLICTING_DUPLICATE] if rule is Rule.DUPLICATE_IMAGE else [])]
+    others = []
+    for name in names:
+        handling = HANDLING.get(name)
+        choices = [choice for choice in handling.choices if choice != handling.default] if handling else []
+        if choices:
+            others.append(f"{name!r} can be {' or '.join(choices)}")
+    return meaning, f"{advice} In rules, {', '.join(others)}." if others else advice
+
+
+ADVICE: dict[Rule, tuple[str, str]] = {
+    rule: _with_switch(rule, meaning, advice) for rule, (meaning, advice) in _ADVICE.items()
 }

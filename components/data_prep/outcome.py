@@ -5,10 +5,19 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from components.data_prep.classes import ClassPlan
-from components.data_prep.split import check_shares
+from components.data_prep.classes import ClassPlan, ClassWishes
+from components.data_prep.groups import GroupSummary, check_group_by
+from components.data_prep.hashed import RESCUED, SplitPlan
+from components.data_prep.leaks import PAIRS
+from components.data_prep.rules import RuleBook
+from components.data_prep.stratify import DEVIATION
+from components.data_prep.subset import parse_subset
+from components.data_prep.tiles import TileOptions
 from components.shared.dataset import Dataset
 from components.shared.errors import ConfigError
+from components.shared.rules import resolve_rules
+
+MOST_BITS = 16  # of 64 that near-duplicates may differ in; unrelated pictures differ in about 32
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class PrepareOptions:
         drop_classes: classes to leave out.
         unknown_classes: what to do with annotations of a class the dataset does not declare: ``ignore`` rejects
             them, ``add`` makes it a class, ``stop`` fails.
-        rules: rule -> ``fix``, ``reject`` or ``keep``, where it shall not be the default.
+        rules: rule -> ``fix``, ``reject`` or ``keep``, where it shall not be the default; see ``shared.rules``.
         max_class_share: the largest share of the training boxes a class may have; 1: any.
         oversample_below: classes on less than this share of the training images are shown more often; 0: none.
         val_images: size of val in images instead of ``val_share``; 0: by share.
@@ -70,16 +79,51 @@ class PrepareOptions:
         Raises:
             ConfigError: with the option and its value.
         """
-        check_shares(self.shares, self.split)
+        self.split_plan.check()
+        self.class_wishes.check()
+        resolve_rules(self.rules)
+        parse_subset(self.subset)
+        check_group_by(self.group_by)
+        if not -1 <= self.near_duplicates <= MOST_BITS:
+            raise ConfigError(f"near_duplicates is {self.near_duplicates!r}; use 0 to {MOST_BITS} bits, or -1 for off.")
+        self.tile_options.check()
         if not 0 <= self.min_box_size < float("inf"):
             raise ConfigError(f"min_box_size is {self.min_box_size!r} pixels; it must be 0 or more.")
         if not 0 <= self.max_rejected_share <= 1:
             raise ConfigError(f"max_rejected_share is {self.max_rejected_share!r}; it must lie between 0 and 1.")
+        if not 0 < self.max_class_share <= 1:
+            raise ConfigError(f"max_class_share is {self.max_class_share!r}; it must be above 0 and at most 1.")
+        if not 0 <= self.oversample_below <= 1:
+            raise ConfigError(f"oversample_below is {self.oversample_below!r}; it must lie between 0 and 1.")
+
+    @property
+    def split_plan(self) -> SplitPlan:
+        """What is asked of the split."""
+        return SplitPlan(self.shares, self.split, self.seed, {"val": self.val_images, "test": self.test_images})
 
     @property
     def shares(self) -> dict[str, float]:
         """Share of each split."""
         return {"train": self.train_share, "val": self.val_share, "test": self.test_share}
+
+    @property
+    def tile_options(self) -> TileOptions:
+        """How large images are cut."""
+        return TileOptions(self.tile, self.tile_overlap, self.tile_min_visible, self.min_box_size, self.seed)
+
+    @property
+    def class_wishes(self) -> ClassWishes:
+        """What is asked of the classes."""
+        return ClassWishes(self.class_aliases, self.target_classes, self.drop_classes, self.unknown_classes)
+
+    @property
+    def rule_book(self) -> RuleBook:
+        """What is done about each rule.
+
+        Raises:
+            ConfigError: a rule or what it shall do does not exist.
+        """
+        return RuleBook(self.min_box_size, resolve_rules(self.rules))
 
 
 @dataclass(frozen=True)
@@ -93,6 +137,15 @@ class Audit:
         plan: which category became which class.
         method: one sentence on how the split was made.
         parent: version of the dataset that was prepared.
+        deviation: columns of ``stratify.DEVIATION``: the share of each class in each split and what was wanted.
+        rescued: columns of ``hashed.RESCUED``: images moved away from their place so that each split is of use.
+        groups: number and largest of the groups of images that belong together.
+        near_duplicates: columns of ``leaks.PAIRS``, at most some thousands: those across splits first.
+        flags: sentences on groups, split, tiles and balance that a person should look at.
+        balance: a row a class of train: ``class``, ``boxes_before``, ``share_before``, ``boxes_after`` and
+            ``share_after`` that max_class_share left out images; ``None`` when it was not asked for.
+        repeats: a row a class of train: ``class``, ``factor``, and ``share_before`` and ``share_after``, the share of
+            the images of an epoch it is on; ``None`` when oversample_below was not asked for.
     """
 
     found: pl.DataFrame
@@ -101,6 +154,13 @@ class Audit:
     plan: ClassPlan
     method: str
     parent: str
+    deviation: pl.DataFrame = field(default_factory=DEVIATION.to_frame)
+    rescued: pl.DataFrame = field(default_factory=RESCUED.to_frame)
+    groups: GroupSummary = field(default_factory=lambda: GroupSummary(0, 0))
+    near_duplicates: pl.DataFrame = field(default_factory=PAIRS.to_frame)
+    flags: tuple[str, ...] = ()
+    balance: pl.DataFrame | None = None
+    repeats: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,29 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from components.data_prep import rows
-from components.data_prep.classes import plan_classes
+from components.data_prep.balance import cap_classes, repeat_factors
+from components.data_prep.clean import Cleaned, clean, count_records
+from components.data_prep.groups import find_groups
+from components.data_prep.leaks import check_no_leak
 from components.data_prep.outcome import Audit, Prepared, PrepareOptions
 from components.data_prep.overview import write_overview
-from components.data_prep.quality import Losses, measure_losses, refuse_bad_data, refuse_empty_data
 from components.data_prep.report import write_report
 from components.data_prep.split import SPLITS, Assignment, assign_splits
-from components.data_prep.validate import Checked, validate
+from components.data_prep.tiling import Cut, cut_large_images
+from components.shared import dataset_store
 from components.shared.dataset import Dataset, load_manifest
-from components.shared.errors import DataQualityError
+from components.shared.errors import ConfigError, DataQualityError
+from components.shared.lease import loading
 from components.shared.ledger import Action, Rule
 from components.shared.progress import Notify, silent
-from components.shared.store import open_store
+from components.shared.store import Store, open_store
 
 __all__ = ["PrepareOptions", "Prepared", "prepare", "run"]
 
@@ -51,23 +56,30 @@ def run(
     """
     options.check()
     notify(0.0, "reading the tables")
-    dataset = Dataset.load(dataset_dir)
-    prepared = _prepare(dataset, options, load_manifest(dataset_dir).version, notify)
+    version = load_manifest(dataset_dir).version
+    store = open_store(store_uri)
+    # No name here holds the raw tables, so they are free once they are judged.
+    with loading(store) if options.tile else nullcontext():
+        prepared = _prepare(Dataset.load(dataset_dir), options, version, store, notify)
+        if options.tile:  # the tiles' shards are new, and only a committed version keeps them
+            for part in prepared.splits.values():
+                dataset_store.commit(store, part, alias=None)
     notify(0.5, "drawing the report")
-    write_report(reports[0], prepared, options, open_store(store_uri))
-    write_overview(reports[1], prepared)
+    write_report(reports[0], prepared, options, store)
+    write_overview(reports[1], prepared, options)
     notify(0.8, "saving the splits")
     for split, part in prepared.splits.items():
         part.save(outputs[split])
     return prepared
 
 
-def prepare(dataset: Dataset, options: PrepareOptions) -> Prepared:
+def prepare(dataset: Dataset, options: PrepareOptions, store: Store | None = None) -> Prepared:
     """Judge every record by the rules, keep the target classes and split by content.
 
     Args:
         dataset: raw, as the reader found it; its ledger is kept.
         options: what to clean and how to split.
+        store: where its images lie; needed, and written to, only when large ones are cut into tiles.
 
     Returns:
         Three datasets; the ledger of each holds the rows of its own images, train's also those of rejected images.
@@ -77,41 +89,74 @@ def prepare(dataset: Dataset, options: PrepareOptions) -> Prepared:
         DataQualityError: too much was rejected or too little is left.
     """
     options.check()
-    return _prepare(dataset, options, dataset.version, silent)
+    return _prepare(dataset, options, dataset.version, store, silent)
 
 
-def _prepare(dataset: Dataset, options: PrepareOptions, parent: str, notify: Notify) -> Prepared:
-    categories = dataset.annotations.get_column("category").drop_nulls().unique()
-    plan = plan_classes(dataset.classes, categories, options.class_aliases, options.target_classes)
+def _prepare(dataset: Dataset, options: PrepareOptions, parent: str, store: Store | None, notify: Notify) -> Prepared:
     notify(0.1, "judging every record")
-    checked = validate(dataset, plan, options.min_box_size)
-    losses = measure_losses(dataset, checked)
-    ledger = pl.concat([dataset.ledger, checked.ledger])
-    refuse_bad_data(losses, ledger, options.max_rejected_share)
-    refuse_empty_data(checked.images, checked.annotations, plan.classes)
+    cleaned = clean(dataset, options)
+    del dataset
     notify(0.4, "splitting")
-    truth = checked.annotations.filter(pl.col("kind") == "ground_truth")
-    assignment = assign_splits(
-        checked.images,
-        truth.get_column("image_id").unique(),
-        shares=options.shares,
-        mode=options.split,
-        seed=options.seed,
-    )
-    ledger = pl.concat([ledger, _moved_rows(assignment)])
-    whole = replace(
-        dataset,
-        classes=plan.classes,
-        images=_with_split(checked.images, assignment),
-        annotations=checked.annotations,
-        ledger=ledger,
+    whole, assignment = _assigned(cleaned, options, parent)
+    cut = _cut({split: _part(whole, split) for split in SPLITS}, options, store, notify)
+    parts = cut.parts
+    check_no_leak(parts, assignment.images if assignment.hashed else None)
+    balance = cap_classes(parts["train"], options.max_class_share, options.seed)
+    parts["train"], repeats = _weighted(_with_rows(balance.train, balance.ledger), options.oversample_below)
+    audit = Audit(
+        found=cleaned.found,
+        ledger=pl.concat([whole.ledger, cut.ledger, balance.ledger]),
+        left_out=cleaned.checked.left_out,
+        plan=cleaned.plan,
+        method=assignment.method,
         parent=parent,
+        deviation=assignment.deviation,
+        rescued=assignment.rescued,
+        groups=assignment.groups,
+        near_duplicates=assignment.leaks.pairs,
+        flags=tuple(flag for flag in (*assignment.flags, *cut.flags, balance.flag) if flag),
+        balance=None if options.max_class_share >= 1 else balance.shares,
+        repeats=repeats,
     )
-    parts = {split: _part(whole, split) for split in SPLITS}
-    audit = Audit(dataset.images, ledger, checked.left_out, plan, assignment.method, parent)
-    counts = _counts(parts, checked, losses, assignment, dataset.ledger)
+    fixed = cleaned.checked.fixed + assignment.moved.height
+    counts = count_records(parts, cleaned, fixed=fixed, balanced=balance.ledger.height)
     logger.info("%d images and %d boxes are ready", counts["images"], counts["boxes"])
     return Prepared(**parts, counts=counts, audit=audit)
+
+
+def _assigned(cleaned: Cleaned, options: PrepareOptions, parent: str) -> tuple[Dataset, Assignment]:
+    """The clean dataset with a split for each image, and how it was found."""
+    images, annotations = cleaned.checked.images, cleaned.checked.annotations
+    # Selected before they are filtered, or the whole table would be copied.
+    truth = annotations.select("image_id", "category", "kind").filter(pl.col("kind") == "ground_truth").drop("kind")
+    grouping = find_groups(images, group_by=options.group_by, near_duplicates=options.near_duplicates)
+    assignment = assign_splits(images, truth, grouping, options.split_plan)
+    whole = replace(
+        cleaned.rest,
+        classes=cleaned.plan.classes,
+        images=_with_split(images, assignment),
+        annotations=annotations,
+        ledger=pl.concat([cleaned.ledger, _moved_rows(assignment), *_leak_rows(assignment)]),
+        parent=parent,
+    )
+    return whole, assignment
+
+
+def _cut(parts: dict[str, Dataset], options: PrepareOptions, store: Store | None, notify: Notify) -> Cut:
+    if not options.tile:
+        return Cut(parts)
+    if store is None:
+        raise ConfigError(f"tile is {options.tile}, but there is no store to read the images from: give prepare one.")
+    notify(0.45, "cutting large images")
+    return cut_large_images(parts, store, options.tile_options, lambda share, text: notify(0.45 + 0.3 * share, text))
+
+
+def _weighted(train: Dataset, below: float) -> tuple[Dataset, pl.DataFrame | None]:
+    return repeat_factors(train, below) if below > 0 else (train, None)
+
+
+def _with_rows(part: Dataset, ledger: pl.DataFrame) -> Dataset:
+    return replace(part, ledger=pl.concat([part.ledger, ledger])) if ledger.height else part
 
 
 def _with_split(images: pl.DataFrame, assignment: Assignment) -> pl.DataFrame:
@@ -133,6 +178,11 @@ def _moved_rows(assignment: Assignment) -> pl.DataFrame:
     )
 
 
+def _leak_rows(assignment: Assignment) -> list[pl.DataFrame]:
+    """Near-duplicates across the source's own splits, which are kept; in a split of ours flags tell of them."""
+    return [] if assignment.hashed else [assignment.leaks.ledger_rows()]
+
+
 def _part(whole: Dataset, split: str) -> Dataset:
     ids = whole.images.filter(pl.col("split") == split).get_column("image_id")
     if ids.is_empty():
@@ -143,28 +193,3 @@ def _part(whole: Dataset, split: str) -> Dataset:
         return replace(part, ledger=whole.ledger.filter(pl.col("image").is_in(names.implode())))
     elsewhere = whole.images.filter(pl.col("split") != split).get_column("name")
     return replace(part, ledger=whole.ledger.filter(~pl.col("image").is_in(elsewhere.implode())))
-
-
-def _counts(
-    parts: Mapping[str, Dataset], checked: Checked, losses: Losses, assignment: Assignment, before: pl.DataFrame
-) -> dict[str, float]:
-    counts: dict[str, float] = {}
-    for split, part in parts.items():
-        truth = part.ground_truth()
-        counts[f"{split}_images"] = part.images.height
-        counts[f"{split}_boxes"] = truth.height
-        counts[f"{split}_negatives"] = part.images.height - truth.get_column("image_id").n_unique()
-    fixed = before.filter(pl.col("action") == Action.FIXED.value).height
-    totals = {kind: sum(counts[f"{split}_{kind}"] for split in SPLITS) for kind in ("images", "boxes", "negatives")}
-    return {
-        **totals,
-        "found_images": losses.images,
-        "found_annotations": losses.annotations,
-        "fixed": checked.fixed + assignment.moved.height + fixed,
-        "rejected": losses.rejected_images + losses.rejected_annotations,
-        "rejected_images": losses.rejected_images,
-        "rejected_annotations": losses.rejected_annotations,
-        "rejected_share": losses.share,
-        "left_out": sum(checked.left_out.values()),
-        **counts,
-    }

@@ -5,16 +5,19 @@ from pathlib import Path
 import polars as pl
 
 from components.data_prep.advice import ADVICE
-from components.data_prep.examples import draw_examples, rule_examples, split_samples
+from components.data_prep.examples import rule_examples, split_samples
 from components.data_prep.outcome import Prepared, PrepareOptions
 from components.data_prep.split import SPLITS
-from components.data_prep.statistics import box_sizes, boxes_per_image, class_table, flags
+from components.data_prep.statistics import flags
+from components.shared.analysis.examples import draw_examples
+from components.shared.analysis.flags import find_flags
+from components.shared.analysis.part import Part, parts_of_splits
+from components.shared.analysis.report import add_classes, add_figures, add_flags, add_overview
 from components.shared.ledger import Action, Rule
-from components.shared.report.charts import bar_chart, histogram
 from components.shared.report.page import Level, Number, Report
 from components.shared.store import Store
 
-SHOWN_CLASSES = 30  # bars of the class chart; the table has all
+FEW_ROWS = 24  # rows of a table that is shown unfolded
 LEDGER_ROWS = 200  # rows of the ledger in the page; the file has all
 
 
@@ -26,13 +29,12 @@ def write_report(path: Path, prepared: Prepared, options: PrepareOptions, store:
     """
     report = Report("Dataset report", subtitle=f"{prepared.train.name}, cleaned and split")
     _verdict(report, prepared)
-    found = flags(prepared, options)
-    if found:
-        report.section("What to look at", "Nothing here stops the run; each may limit how good the model gets.")
-        report.text("\n".join(f"• {flag}" for flag in found))
+    parts = parts_of_splits(prepared.splits)
+    add_flags(report, [*flags(prepared, options), *find_flags(parts)], store)
     _ledger(report, prepared, store)
-    _classes(report, prepared)
-    _boxes(report, prepared)
+    _classes(report, prepared, parts)
+    _split(report, prepared)
+    add_figures(report, parts)
     _samples(report, prepared, store)
     _facts(report, prepared, options)
     report.write(path)
@@ -74,7 +76,7 @@ def _ledger(report: Report, prepared: Prepared, store: Store) -> None:
     summary = ledger.group_by("rule", "action").agg(count=pl.len()).sort("count", "rule", descending=[True, False])
     rows = [(rule, action, count, *ADVICE[Rule(rule)]) for rule, action, count in summary.iter_rows()]
     report.table(["rule", "action", "rows", "what it means", "what to do"], rows)
-    pictures = draw_examples(rule_examples(prepared), prepared.audit, store)
+    pictures = draw_examples(rule_examples(prepared), store)
     legend = "Dashed: as it was in the source. Solid: as it is now. A dashed box alone was rejected."
     report.gallery(pictures, caption=legend, empty="None of these records can be drawn.")
     columns = ["image", "annotation", "rule", "action", "detail"]
@@ -83,51 +85,49 @@ def _ledger(report: Report, prepared: Prepared, store: Store) -> None:
     report.table(columns, first, caption=f"{len(first)} of {ledger.height:,} ledger rows", folded=True)
 
 
-def _classes(report: Report, prepared: Prepared) -> None:
-    table = class_table(prepared)
-    report.section("Classes", prepared.audit.method)
-    order = table.sort(pl.sum_horizontal(f"{split}_boxes" for split in SPLITS), descending=True, maintain_order=True)
-    shown = order.head(SHOWN_CLASSES)
-    more = "" if shown.height == table.height else f", the {shown.height} largest of {table.height} classes"
-    series = {split: shown.get_column(f"{split}_boxes").to_list() for split in SPLITS}
-    names = shown.get_column("class").to_list()
-    title = f"Boxes per class and split{more}"
-    report.chart(bar_chart(title, names, series, x_label="class", y_label="boxes", stacked=True, horizontal=True))
-    numbers = [f"{split}_{kind}" for kind in ("boxes", "images") for split in SPLITS]
-    columns = ["id", "class", *(name.replace("_", " ") for name in numbers)]
-    rows = [(place, *row) for place, row in enumerate(table.select("class", *numbers).iter_rows())]
-    report.table(columns, rows, caption="Boxes and images of each class")
+def _split(report: Report, prepared: Prepared) -> None:
+    audit = prepared.audit
+    report.section("Split", audit.method)
+    together = (
+        f"{audit.groups.count:,} groups of images stay together, the largest has {audit.groups.largest:,} images."
+    )
+    report.text(together if audit.groups.largest > 1 else "No two images have to stay together.")
+    if not audit.deviation.is_empty():
+        columns = ["class", "split", "wanted", "got", "sigma", "boxes", "images"]
+        rows = audit.deviation.select(columns).rows()
+        caption = "Share of each class in each split; sigma: how far off, in units of what chance explains"
+        report.table(columns, rows, caption=caption, folded=len(rows) > FEW_ROWS)
+    if not audit.rescued.is_empty():
+        rows = audit.rescued.select("image", "split", "why").rows()
+        report.table(["image", "moved to", "why"], rows, caption="Images moved so that each split is of use")
+    if not audit.near_duplicates.is_empty():
+        columns = ["image", "other", "distance", "split", "other_split"]
+        rows = audit.near_duplicates.select(columns).head(LEDGER_ROWS).rows()
+        caption = f"{audit.near_duplicates.height:,} pairs of images that look alike"
+        report.table([name.replace("_", " ") for name in columns], rows, caption=caption, folded=True)
+    for title, table in (("max_class_share", audit.balance), ("oversample_below", audit.repeats)):
+        if table is not None:
+            names = [name.replace("_", " ") for name in table.columns]
+            report.table(names, table.rows(), caption=f"What {title} did to the classes of train")
+
+
+def _classes(report: Report, prepared: Prepared, parts: tuple[Part, ...]) -> None:
+    report.section("Classes")
+    add_overview(report, parts)
+    add_classes(report, parts)
     left_out = prepared.audit.left_out
     if left_out:
-        caption = f"{sum(left_out.values()):,} annotations left out by target_classes"
+        caption = f"{sum(left_out.values()):,} annotations left out by target_classes and drop_classes"
         report.table(["class", "annotations"], list(left_out.items()), caption=caption, folded=True)
     renamed = sorted(prepared.audit.plan.renamed.items())
     if renamed:
         report.table(["in the source", "class"], renamed, caption="Names that were changed", folded=True)
 
 
-def _boxes(report: Report, prepared: Prepared) -> None:
-    report.section("Boxes and images")
-    sizes = {split: box_sizes(part) for split, part in prepared.splits.items()}
-    edges = {split: size.get_column("edge").to_list() for split, size in sizes.items()}
-    shares = {split: size.get_column("relative").to_list() for split, size in sizes.items()}
-    crowds = {split: boxes_per_image(part).to_list() for split, part in prepared.splits.items()}
-    frames = pl.concat(part.images.select("width", "height") for part in prepared.splits.values())
-    dimensions = {side: frames.get_column(side).to_list() for side in ("width", "height")}
-    report.charts(
-        [
-            histogram("Box sizes", edges, x_label="square root of the area, pixels", y_label="boxes", log_x=True),
-            histogram("Box sizes relative to the image", shares, x_label="square root of the share", y_label="boxes"),
-            histogram("Boxes per image", crowds, x_label="boxes", y_label="images"),
-            histogram("Image sizes", dimensions, x_label="pixels", y_label="images"),
-        ]
-    )
-
-
 def _samples(report: Report, prepared: Prepared, store: Store) -> None:
     report.section("Samples", "A few images of each split with the boxes a model will see.")
     examples = [example for split, part in prepared.splits.items() for example in split_samples(part, split)]
-    report.gallery(draw_examples(examples, prepared.audit, store), empty="There is no image to show.")
+    report.gallery(draw_examples(examples, store), empty="There is no image to show.")
 
 
 def _facts(report: Report, prepared: Prepared, options: PrepareOptions) -> None:
@@ -139,7 +139,17 @@ def _facts(report: Report, prepared: Prepared, options: PrepareOptions) -> None:
             "seed": str(options.seed),
             "shares": ", ".join(f"{split} {share:g}" for split, share in options.shares.items()),
             "split": options.split,
+            "sizes": f"val {options.val_images or 'by share'}, test {options.test_images or 'by share'}",
+            "group_by": options.group_by or "nothing",
+            "near_duplicates": f"{options.near_duplicates} bits" if options.near_duplicates >= 0 else "off",
+            "subset": options.subset or "all images",
             "target_classes": ", ".join(options.target_classes) or "all",
+            "drop_classes": ", ".join(options.drop_classes) or "none",
+            "unknown_classes": options.unknown_classes,
+            "rules": ", ".join(f"{rule} → {action}" for rule, action in options.rules.items()) or "the defaults",
+            "tiles": f"{options.tile} pixels, overlap {options.tile_overlap:g}" if options.tile else "none",
+            "max_class_share": f"{options.max_class_share:g}",
+            "oversample_below": f"{options.oversample_below:g}",
             "class_aliases": ", ".join(f"{alias} → {name}" for alias, name in options.class_aliases.items()) or "none",
             "min_box_size": f"{options.min_box_size:g} pixels",
             "max_rejected_share": f"{options.max_rejected_share:g}",

@@ -2,9 +2,12 @@
 
 import polars as pl
 
-from components.data_prep.rules import BOX, found
+from components.data_prep.rules import BOX, RuleBook, found
 from components.shared.ledger import SCHEMA, Action, Rule
+from components.shared.rules import Choice
 
+_REPEATS = pl.format("same class and box as annotation {}", "first")
+_DONE = {Choice.FIX: Action.FIXED, Choice.KEEP: Action.KEPT, Choice.REJECT: Action.REJECTED}
 FRAME = pl.format(
     "the frame is {} x {} pixels", pl.col("image_width").cast(pl.Int64), pl.col("image_height").cast(pl.Int64)
 )
@@ -29,12 +32,42 @@ def rejected_annotations(annotations: pl.DataFrame, min_box_size: float) -> pl.D
     )
 
 
-def fixed_annotations(annotations: pl.DataFrame) -> pl.DataFrame:
-    """One row for each accepted annotation that was scaled or turned, and one for each that was clipped."""
-    size = annotations.filter(pl.col("rule").is_null() & pl.col("mending").is_not_null())
-    clipped = annotations.filter(pl.col("rule").is_null() & pl.col("clipped"))
+def noticed_annotations(annotations: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
+    """A row for each thing that was mended or kept on purpose in an accepted annotation."""
+    changed = annotations.filter(noticed())
+    sizes = [pl.col(found(side)).round(2) for side in BOX[2:]]
+    told: dict[str, tuple[Rule, pl.Expr]] = {
+        "turned": (Rule.ZERO_AREA, pl.format("width was {} and height {}", *sizes)),
+        "outside": (Rule.OUTSIDE, FRAME),
+        "small": (Rule.TOO_SMALL, pl.format("min_box_size is {}; ", pl.lit(book.min_box_size)) + FRAME),
+        "clipped": (Rule.CLIPPED, FRAME),
+        "repeated": (Rule.DUPLICATE_ANNOTATION, _REPEATS),
+    }
     mended = pl.format("{} to the real size of the image: ", "mending") + FRAME
-    return pl.concat([_fixed(size, Rule.SIZE_MISMATCH, mended), _fixed(clipped, Rule.CLIPPED, FRAME)])
+    scaled = changed.filter(pl.col("mending").is_not_null())
+    parts = [_accepted(scaled, Rule.SIZE_MISMATCH, Action.FIXED, mended)]
+    for column, (rule, detail) in told.items():
+        parts.append(_accepted(changed.filter(column), rule, _DONE[book.choices[rule.value]], detail))
+    return pl.concat(parts)
+
+
+def repeated_annotations(annotations: pl.DataFrame, action: Action) -> pl.DataFrame:
+    """A row for each annotation with a ``first`` that it repeats; ``category`` is its class."""
+    box = pl.struct(*sorted((*BOX, "category"))).struct.json_encode()
+    return annotations.filter(pl.col("first").is_not_null()).select(
+        "image",
+        pl.col("label").alias("annotation"),
+        pl.lit(Rule.DUPLICATE_ANNOTATION.value).alias("rule"),
+        pl.lit(action.value).alias("action"),
+        box.alias("before"),
+        (pl.lit(None, dtype=pl.String) if action is Action.REJECTED else box).alias("after"),
+        _REPEATS.alias("detail"),
+    )
+
+
+def noticed() -> pl.Expr:
+    """Whether an accepted annotation has something to tell."""
+    return pl.any_horizontal("turned", "outside", "small", "clipped", "repeated") | pl.col("mending").is_not_null()
 
 
 def image_rows(
@@ -59,12 +92,21 @@ def image_rows(
     )
 
 
-def _fixed(annotations: pl.DataFrame, rule: Rule, detail: pl.Expr) -> pl.DataFrame:
+def with_lost(images: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
+    """The images with ``lost``, how many of these annotations they have."""
+    own = annotations.select("image_id").join(images.select("image_id"), on="image_id", how="semi")
+    counts = own.group_by("image_id").agg(lost=pl.len())
+    return images.join(counts, on="image_id", how="left", maintain_order="left").with_columns(
+        pl.col("lost").fill_null(0)
+    )
+
+
+def _accepted(annotations: pl.DataFrame, rule: Rule, action: Action, detail: pl.Expr) -> pl.DataFrame:
     return annotations.select(
         "image",
         pl.col("label").alias("annotation"),
         pl.lit(rule.value).alias("rule"),
-        pl.lit(Action.FIXED.value).alias("action"),
+        pl.lit(action.value).alias("action"),
         _box(before=True).alias("before"),
         _box(before=False).alias("after"),
         detail.alias("detail"),
@@ -91,8 +133,9 @@ def _why_rejected(min_box_size: float) -> pl.Expr:
         Rule.NON_FINITE: pl.format("x is {}, y {}, width {}, height {}", *values),
         Rule.ZERO_AREA: pl.format("width {} and height {} must both be above 0", *(found(side) for side in BOX[2:])),
         Rule.TOO_SMALL: pl.format("{} x {} pixels inside the frame, min_box_size is {}", *sizes, pl.lit(min_box_size)),
-        Rule.DUPLICATE_ANNOTATION: pl.format("same class and box as annotation {}", "first"),
+        Rule.DUPLICATE_ANNOTATION: _REPEATS,
         Rule.OUTSIDE: FRAME,
+        Rule.CLIPPED: FRAME,
     }
     return pl.coalesce(
         pl.when(pl.col("rule") == rule.value).then(detail).otherwise(None) for rule, detail in details.items()

@@ -24,19 +24,25 @@ class Mending(StrEnum):
     KEPT = "kept"
 
 
-def find_mismatches(images: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
+def differs() -> pl.Expr:
+    """Whether an image's declared size is known and not its real one."""
+    known = ((pl.col(f"declared_{side}") != pl.col(side)).fill_null(value=False) for side in ("width", "height"))
+    return pl.any_horizontal(known)
+
+
+def find_mismatches(images: pl.DataFrame, annotations: pl.DataFrame, *, mend: bool = True) -> pl.DataFrame:
     """Decide how to mend each image whose declared size is not its real one.
 
     Args:
         images: usable images, columns of ``IMAGES``.
         annotations: annotations as found, absolute pixels.
+        mend: whether anything may be mended; else each is kept.
 
     Returns:
         One row an image: ``image_id``, ``mending`` (a ``Mending``), ``scale_x``, ``scale_y``, ``orientation``,
         ``declared_width``, ``declared_height`` and ``boxes``, how many boxes it has.
     """
-    differs = (pl.col("declared_width") != pl.col("width")) | (pl.col("declared_height") != pl.col("height"))
-    wrong = images.filter(differs).select(
+    wrong = images.filter(differs()).select(
         "image_id", "width", "height", "declared_width", "declared_height", pl.col("orientation").fill_null(1)
     )
     if wrong.is_empty():
@@ -52,7 +58,8 @@ def find_mismatches(images: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataF
         )
     )
     joined = wrong.join(extents, on="image_id", how="left", maintain_order="left")
-    return _decide(joined.with_columns(pl.col("right", "bottom", "boxes").fill_null(0)))
+    decided = _decide(joined.with_columns(pl.col("right", "bottom", "boxes").fill_null(0)))
+    return decided if mend else decided.with_columns(mending=pl.lit(Mending.KEPT.value))
 
 
 def _decide(wrong: pl.DataFrame) -> pl.DataFrame:

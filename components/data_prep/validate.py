@@ -6,13 +6,16 @@ import polars as pl
 
 from components.data_prep import rows
 from components.data_prep.classes import ClassPlan
-from components.data_prep.duplicates import find_duplicate_images
-from components.data_prep.judge import judge_annotations
-from components.data_prep.sizes import Mending, find_mismatches
-from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
+from components.data_prep.copies import settle_copies
+from components.data_prep.judge import LABEL, judge_annotations
+from components.data_prep.rules import RuleBook
+from components.data_prep.sizes import Mending, differs, find_mismatches
+from components.shared.dataset import IMAGES, Dataset
 from components.shared.ledger import Action, Rule
+from components.shared.rules import Choice
 
 MIN_EDGE = 10  # pixels; trainers leave out images with a shorter side, silently
+_SIZES = ("width", "height", "declared_width", "declared_height")
 
 
 @dataclass(frozen=True)
@@ -38,62 +41,75 @@ class Checked:
     fixed: int
 
 
-def validate(dataset: Dataset, plan: ClassPlan, min_box_size: float) -> Checked:
+def validate(dataset: Dataset, plan: ClassPlan, book: RuleBook) -> Checked:
     """Judge a raw dataset; every annotation comes out accepted, left out, or rejected with a ledger row.
 
-    An annotation that breaks several rules gets one row, for the first; one of a rejected image is in that image's row.
+    An annotation that has to be rejected gets one row for that, for the first rule it breaks; one of a rejected image
+    is in that image's row.
     """
-    resolved = _resolve(dataset, plan)
-    wanted = pl.col("class").is_null() | pl.col("class").is_in(list(plan.classes))
-    left_out = resolved.filter(~wanted).get_column("class").value_counts(sort=True)
-    if not left_out.is_empty():
-        resolved = resolved.filter(wanted)
-    unusable = _unusable_images(dataset.images)
+    annotations, left_out = _wanted(dataset.annotations, plan)
+    unusable = _unusable_images(dataset.images, book)
     usable = _without(dataset.images, unusable)
-    mismatches = find_mismatches(usable, resolved)
-    judged = judge_annotations(resolved, usable, mismatches, min_box_size)
-    duplicates = find_duplicate_images(usable, judged.accepted)
-    doubled = duplicates.filter("same")
-    kept, accepted = _without(usable, doubled), _without(judged.accepted, doubled)
+    mismatches = find_mismatches(usable, annotations, mend=book.says(Rule.SIZE_MISMATCH, Choice.FIX))
+    judged = judge_annotations(annotations, usable, mismatches, plan.mapping, book)
+    copies = settle_copies(usable, judged.accepted, book)
+    kept = _without(usable, copies.gone)
     sizes = mismatches.join(kept, on="image_id", how="inner", suffix="_of_image", maintain_order="left")
+    rejected = copies.gone.filter("rejected")
     ledger = [
-        _unusable_rows(unusable, resolved),
-        _orphan_rows(dataset.images, resolved),
-        _duplicate_rows(duplicates, judged.accepted),
+        _unusable_rows(unusable, annotations),
+        _tiny_rows(kept, book),
+        _orphan_rows(dataset.images, annotations),
+        copies.ledger,
         _mismatch_rows(sizes),
         judged.rejected,
-        judged.fixed.join(doubled, left_on="image", right_on="name", how="anti", maintain_order="left"),
+        judged.noticed.join(rejected, left_on="image", right_on="name", how="anti", maintain_order="left"),
     ]
+    mended = judged.mended.filter(~judged.mended.is_in(rejected.get_column("image_id").implode())).len()
     return Checked(
         images=_with_true_size(kept, sizes).select(IMAGES.keys()),
-        annotations=accepted.select(ANNOTATIONS.keys()),
+        annotations=copies.annotations,
         ledger=pl.concat(ledger),
-        left_out=dict(left_out.iter_rows()),
-        images_rejected=unusable.height + doubled.height,
-        annotations_rejected=resolved.height - accepted.height,
-        fixed=int(accepted.get_column("mended").sum()) + sizes.filter(pl.col("mending") != Mending.KEPT.value).height,
+        left_out=left_out,
+        images_rejected=unusable.height + rejected.height,
+        annotations_rejected=annotations.height - copies.annotations.height,
+        fixed=mended
+        + sizes.filter(pl.col("mending") != Mending.KEPT.value).height
+        + copies.gone.filter(~pl.col("rejected")).height,
     )
 
 
-def _resolve(dataset: Dataset, plan: ClassPlan) -> pl.DataFrame:
-    """Annotations with their ``class`` (null when unknown) and ``label``, what the ledger calls them."""
-    return dataset.annotations.with_columns(
-        pl.col("category").replace_strict(plan.mapping, default=None, return_dtype=pl.String).alias("class"),
-        pl.coalesce("source_id", pl.format("#{}", "annotation_id")).alias("label"),
+def _wanted(annotations: pl.DataFrame, plan: ClassPlan) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The annotations of the classes that are kept or unknown, and how many the others are, by class."""
+    others = {name: target for name, target in plan.mapping.items() if target not in plan.classes}
+    counts = annotations.get_column("category").value_counts().filter(pl.col("category").is_in(list(others)))
+    if counts.is_empty():
+        return annotations, {}
+    totals = counts.group_by(pl.col("category").replace(others)).agg(pl.col("count").sum())
+    totals = totals.sort("count", "category", descending=[True, False])
+    kept = annotations.filter(~pl.col("category").is_in(list(others)).fill_null(value=False))
+    return kept, dict(totals.iter_rows())
+
+
+def _unusable_images(images: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
+    breaks = {
+        Rule.MISSING_IMAGE: pl.col("sha256").is_null(),
+        Rule.UNREADABLE_IMAGE: pl.col("problem").is_not_null() | (_shorter_side() == 0),
+        Rule.TINY_IMAGE: _shorter_side() < MIN_EDGE,
+        Rule.SIZE_MISMATCH: differs(),
+    }
+    rule = pl.coalesce(
+        pl.when(broken).then(pl.lit(rule.value)).otherwise(None)
+        for rule, broken in breaks.items()
+        if book.says(rule, Choice.REJECT)
+    )
+    return images.select("image_id", "name", *_SIZES, "problem", rule.alias("rule")).filter(
+        pl.col("rule").is_not_null()
     )
 
 
-def _unusable_images(images: pl.DataFrame) -> pl.DataFrame:
-    rule = (
-        pl.when(pl.col("sha256").is_null())
-        .then(pl.lit(Rule.MISSING_IMAGE.value))
-        .when(pl.col("problem").is_not_null() | (pl.min_horizontal("width", "height").fill_null(0) == 0))
-        .then(pl.lit(Rule.UNREADABLE_IMAGE.value))
-        .when(pl.min_horizontal("width", "height") < MIN_EDGE)
-        .then(pl.lit(Rule.TINY_IMAGE.value))
-    )
-    columns = ("image_id", "name", "width", "height", "problem")
-    return images.select(*columns, rule.alias("rule")).filter(pl.col("rule").is_not_null())
+def _shorter_side() -> pl.Expr:
+    return pl.min_horizontal("width", "height").fill_null(0)
 
 
 def _without(table: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
@@ -111,24 +127,18 @@ def _with_true_size(images: pl.DataFrame, mismatches: pl.DataFrame) -> pl.DataFr
     )
 
 
-def _lost(images: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
-    """Images with ``lost``, how many of these annotations they have."""
-    counts = annotations.group_by("image_id").agg(lost=pl.len())
-    return images.join(counts, on="image_id", how="left", maintain_order="left").with_columns(
-        pl.col("lost").fill_null(0)
-    )
-
-
 def _unusable_rows(unusable: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
     why = (
         pl.when(pl.col("rule") == Rule.MISSING_IMAGE.value)
-        .then(pl.lit("its file was not found"))
+        .then(pl.col("problem").fill_null("its file was not found"))
         .when(pl.col("rule") == Rule.TINY_IMAGE.value)
         .then(pl.format("it has {} x {} pixels, the least is {}", "width", "height", pl.lit(MIN_EDGE)))
+        .when(pl.col("rule") == Rule.SIZE_MISMATCH.value)
+        .then(pl.format("it has {} x {} pixels, its annotations say {} x {}", *_SIZES))
         .otherwise(pl.col("problem").fill_null("its size is 0"))
     )
     return rows.image_rows(
-        _lost(unusable, annotations),
+        rows.with_lost(unusable, annotations),
         pl.col("rule"),
         Action.REJECTED,
         before=pl.struct(annotations="lost"),
@@ -136,29 +146,25 @@ def _unusable_rows(unusable: pl.DataFrame, annotations: pl.DataFrame) -> pl.Data
     )
 
 
+def _tiny_rows(images: pl.DataFrame, book: RuleBook) -> pl.DataFrame:
+    tiny = images.filter(_shorter_side() < MIN_EDGE) if book.says(Rule.TINY_IMAGE, Choice.KEEP) else images.clear()
+    detail = pl.format("it has {} x {} pixels; trainers mostly pass over it", "width", "height")
+    return rows.image_rows(tiny, Rule.TINY_IMAGE, Action.KEPT, before=pl.struct("height", "width"), detail=detail)
+
+
 def _orphan_rows(images: pl.DataFrame, annotations: pl.DataFrame) -> pl.DataFrame:
-    orphans = annotations.join(images.select("image_id"), on="image_id", how="anti", maintain_order="left")
+    ids = annotations.select(pl.col("image_id").unique()).join(images.select("image_id"), on="image_id", how="anti")
+    orphans = annotations.join(ids, on="image_id", how="semi", maintain_order="left") if ids.height else ids.clear()
+    if orphans.is_empty():
+        return rows.empty()
     return orphans.select(
         pl.format("image id {}", "image_id").alias("image"),
-        pl.col("label").alias("annotation"),
+        LABEL.alias("annotation"),
         pl.lit(Rule.MISSING_IMAGE.value).alias("rule"),
         pl.lit(Action.REJECTED.value).alias("action"),
         pl.lit(None, dtype=pl.String).alias("before"),
         pl.lit(None, dtype=pl.String).alias("after"),
         pl.lit("the dataset has no such image").alias("detail"),
-    )
-
-
-def _duplicate_rows(duplicates: pl.DataFrame, accepted: pl.DataFrame) -> pl.DataFrame:
-    facts = _lost(duplicates, accepted)
-    same = pl.format("same content and annotations as {}; {} annotations went with it", "first", "lost")
-    other = pl.format("same content as {}, but other annotations: look which are right", "first")
-    return rows.image_rows(
-        facts,
-        Rule.DUPLICATE_IMAGE,
-        pl.when("same").then(pl.lit(Action.REJECTED.value)).otherwise(pl.lit(Action.KEPT.value)),
-        before=pl.struct(annotations="lost"),
-        detail=pl.when("same").then(same).otherwise(other),
     )
 
 

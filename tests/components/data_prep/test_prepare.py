@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from components.data_prep import judge
 from components.data_prep.prepare import Prepared, PrepareOptions, prepare
-from components.shared.dataset import Dataset
+from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.errors import ConfigError, DataQualityError
-from components.shared.ledger import Action, Entry, Rule, to_table
+from components.shared.ledger import SCHEMA, Action, Entry, Rule, to_table
+from components.shared.rules import HANDLING
 
 MakeDataset = Callable[..., Dataset]
 TOLERANT = PrepareOptions(max_rejected_share=1.0)
@@ -62,6 +64,58 @@ def test_what_comes_in_goes_out_or_is_accounted_for(
     assert kept + whole.height == dataset.images.height
     assert all(math.isfinite(value) for value in prepared.counts.values())
     assert prepared.counts["rejected"] == rejected.height + lost
+
+
+RULES = st.fixed_dictionaries(
+    {}, optional={rule: st.sampled_from(list(handling.choices)) for rule, handling in HANDLING.items()}
+)
+WISHES = st.fixed_dictionaries(
+    {
+        "rules": RULES,
+        "subset": st.sampled_from(["", "boxes < 3", "boxes == 1 or width > 100", 'name != "4.jpg"']),
+        "unknown_classes": st.sampled_from(["ignore", "add"]),
+        "drop_classes": st.sampled_from([(), ("dog",)]),
+        "max_class_share": st.sampled_from([1.0, 0.6]),
+        "oversample_below": st.sampled_from([0.0, 0.9]),
+    }
+)
+
+
+@given(
+    images=st.lists(IMAGE, max_size=5),
+    annotations=st.lists(ANNOTATION, max_size=25),
+    wishes=WISHES,
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_rules_do_every_record_is_accounted_for_once(
+    make_dataset: MakeDataset,
+    images: list[dict[str, object]],
+    annotations: list[dict[str, object]],
+    wishes: dict[str, Any],
+) -> None:
+    cats = [{"image_id": place} for place in range(9, 15)]
+    dataset = make_dataset([*SAFE, *images, *[{}] * (15 - 4 - len(images))], [*cats, {"image_id": 99}, *annotations])
+    prepared = prepare(dataset, replace(TOLERANT, **wishes))
+    accepted = pl.concat(part.annotations for part in prepared.splits.values())
+    gone = ledger(prepared).filter(pl.col("action").is_in(["rejected", "left out"]))
+    own = gone.filter(pl.col("annotation").is_not_null())
+    whole = gone.filter(pl.col("annotation").is_null())
+    lost = whole.get_column("before").str.json_path_match("$.annotations").cast(pl.Int64).sum()
+    assert accepted.height + own.height + lost + prepared.counts["left_out"] == dataset.annotations.height
+    ids = [*accepted.get_column("source_id"), *own.get_column("annotation")]
+    assert len(ids) == len(set(ids))
+    merged = ledger(prepared).filter((pl.col("action") == "fixed") & pl.col("after").str.contains('"image"')).height
+    kept = [name for part in prepared.splits.values() for name in part.images.get_column("name")]
+    assert len(kept) + whole.height + merged == dataset.images.height
+    assert not set(kept) & set(whole.get_column("image"))
+    assert math.isfinite(sum(prepared.counts.values()))
+    assert set(accepted.get_column("image_id")) <= {
+        image for part in prepared.splits.values() for image in part.images.get_column("image_id")
+    }
+    for part in prepared.splits.values():
+        assert part.images.schema == IMAGES
+        assert part.annotations.schema == ANNOTATIONS
+        assert part.ledger.schema == pl.Schema(SCHEMA)
 
 
 @given(images=st.lists(IMAGE, max_size=4), annotations=st.lists(ANNOTATION, max_size=25))

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from PIL import Image, ImageOps
 
-from components.data_prep.classes import plan_classes
+from components.data_prep.classes import ClassWishes, plan_classes
+from components.data_prep.rules import RuleBook
 from components.data_prep.validate import validate
 from components.shared.dataset import Dataset
 
@@ -16,7 +17,7 @@ ENCODED = {"declared_width": 100, "declared_height": 60, "width": 60, "height": 
 
 
 def check(dataset: Dataset) -> pl.DataFrame:
-    return validate(dataset, plan_classes(dataset.classes, [], {}, ()), 1.0).annotations
+    return validate(dataset, plan_classes(dataset.classes, [], ClassWishes()), RuleBook(1.0)).annotations
 
 
 def upright(orientation: int, box: tuple[int, int, int, int]) -> tuple[float, ...]:

@@ -2,22 +2,34 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 import pytest
 
-from components.data_prep.classes import plan_classes
+from components.data_prep.classes import ClassWishes, plan_classes
+from components.data_prep.rules import RuleBook
 from components.data_prep.validate import Checked, validate
 from components.shared.dataset import Dataset
 from components.shared.ledger import SCHEMA
+from components.shared.rules import resolve_rules
 
 MakeDataset = Callable[..., Dataset]
 
 
-def check(dataset: Dataset, *, min_box_size: float = 2.0, targets: tuple[str, ...] = ()) -> Checked:
+def check(
+    dataset: Dataset,
+    rules: Mapping[str, str] | None = None,
+    *,
+    min_box_size: float = 2.0,
+    targets: tuple[str, ...] = (),
+) -> Checked:
     categories = dataset.annotations.get_column("category").drop_nulls()
-    return validate(dataset, plan_classes(dataset.classes, categories, {}, targets), min_box_size)
+    return validate(
+        dataset,
+        plan_classes(dataset.classes, categories, ClassWishes(targets=targets)),
+        RuleBook(min_box_size, resolve_rules(rules or {})),
+    )
 
 
 def boxes(checked: Checked) -> list[tuple[float, ...]]:
@@ -177,3 +189,132 @@ def test_a_dataset_without_annotations_is_judged_too(make_dataset: MakeDataset) 
     checked = check(make_dataset([{}, {"sha256": None}]))
     assert (checked.images.height, checked.annotations.height) == (1, 0)
     assert checked.ledger.schema == pl.Schema(SCHEMA)
+
+
+def noticed(checked: Checked) -> list[tuple[str, str, str]]:
+    return checked.ledger.select("rule", "action", "annotation").rows()
+
+
+@pytest.mark.parametrize(
+    ("rules", "box", "left", "outcome"),
+    [
+        ({"clipped": "reject"}, {"x": -4.0}, None, ("clipped", "rejected")),
+        ({"clipped": "keep"}, {"x": -4.0}, (-4.0, 10.0, 10.0, 10.0), ("clipped", "kept")),
+        ({"clipped": "reject"}, {"x": 90.005}, (90.005, 10.0, pytest.approx(9.995), 10.0), None),
+        ({"clipped": "keep"}, {"x": -9.0}, None, ("too small", "rejected")),
+        ({"too small": "keep"}, {"width": 0.5}, (10.0, 10.0, 0.5, 10.0), ("too small", "kept")),
+        ({"too small": "fix"}, {"width": 0.5}, (9.25, 10.0, 2.0, 10.0), ("too small", "fixed")),
+        ({"too small": "fix"}, {"x": 99.5}, (98.0, 10.0, 2.0, 10.0), ("too small", "fixed")),
+        ({"too small": "fix"}, {"x": 0.0, "width": 0.1}, (0.0, 10.0, 2.0, 10.0), ("too small", "fixed")),
+        ({"too small": "fix", "clipped": "reject"}, {"x": 99.5}, None, ("clipped", "rejected")),
+        ({"outside": "keep"}, {"x": 120.0}, (120.0, 10.0, 10.0, 10.0), ("outside", "kept")),
+        ({"zero area": "fix"}, {"x": 30.0, "width": -20.0}, (10.0, 10.0, 20.0, 10.0), ("zero area", "fixed")),
+        ({"zero area": "fix"}, {"width": 0.0}, (9.0, 10.0, 2.0, 10.0), ("zero area", "fixed")),
+        ({"zero area": "fix"}, {"x": 100.0, "width": 0.0}, (98.0, 10.0, 2.0, 10.0), ("zero area", "fixed")),
+        ({"zero area": "fix"}, {"x": 150.0, "width": 0.0}, None, ("outside", "rejected")),
+        ({"zero area": "fix"}, {"x": -1e308, "width": -1e308}, None, ("non-finite", "rejected")),
+        ({"zero area": "fix", "outside": "keep"}, {"x": 150.0, "width": 0.0}, (149.0, 10.0, 2.0, 10.0), None),
+    ],
+)  # fmt: skip
+def test_a_rule_does_what_is_asked(
+    make_dataset: MakeDataset,
+    rules: dict[str, str],
+    box: dict[str, object],
+    left: tuple[float, ...] | None,
+    outcome: tuple[str, str] | None,
+) -> None:
+    checked = check(make_dataset([{}], [box]), rules)
+    assert boxes(checked) == ([] if left is None else [left])
+    if outcome is not None:
+        assert outcomes(checked) == [outcome]
+    if left is None:
+        assert checked.ledger.get_column("after").to_list() == [None]
+    else:
+        assert all(json.loads(after)["x"] == left[0] for after in checked.ledger.get_column("after"))
+
+
+def test_two_things_that_are_kept_have_a_row_each(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset([{}], [{"x": -9.0}]), {"clipped": "keep", "too small": "keep"})
+    assert boxes(checked) == [(-9.0, 10.0, 10.0, 10.0)]
+    assert outcomes(checked) == [("clipped", "kept"), ("too small", "kept")]
+    assert checked.fixed == 0
+
+
+def test_a_box_grown_at_the_edge_is_fixed_once(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset([{}], [{"x": -9.0}]), {"too small": "fix"})
+    assert outcomes(checked) == [("too small", "fixed")]
+    assert checked.fixed == 1
+
+
+def test_repeated_annotations_can_stay(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset([{}], [{}, {}, {"x": 50.0}]), {"duplicate annotation": "keep"})
+    assert noticed(checked) == [("duplicate annotation", "kept", "a1")]
+    assert checked.annotations.height == 3
+
+
+def test_a_tiny_image_can_stay(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset([{"width": 9}], [{"x": 0.0, "width": 5.0}]), {"tiny image": "keep"})
+    assert outcomes(checked) == [("tiny image", "kept")]
+    assert (checked.images.height, checked.annotations.height) == (1, 1)
+
+
+def test_an_image_without_pixels_cannot_stay(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset([{"width": 0}], [{}]), {"tiny image": "keep"})
+    assert outcomes(checked) == [("unreadable image", "rejected")]
+
+
+def test_a_size_mismatch_can_be_left_alone(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset([{"declared_width": 200, "declared_height": 160}], [{"x": 60.0}])
+    checked = check(dataset, {"size mismatch": "keep"})
+    assert boxes(checked) == [(60.0, 10.0, 10.0, 10.0)]
+    assert outcomes(checked) == [("size mismatch", "kept")]
+    assert checked.images.get_column("declared_width").to_list() == [200]
+
+
+def test_a_size_mismatch_can_reject_the_image(make_dataset: MakeDataset) -> None:
+    dataset = make_dataset(
+        [{"declared_width": 200, "declared_height": 160}, {"declared_width": 100}], [{}, {"image_id": 1}]
+    )
+    checked = check(dataset, {"size mismatch": "reject"})
+    [row] = checked.ledger.rows(named=True)
+    assert (row["image"], row["rule"], row["action"]) == ("0.jpg", "size mismatch", "rejected")
+    assert row["detail"].startswith("it has 100 x 80 pixels, its annotations say 200 x 160")
+    assert (checked.images_rejected, checked.annotations_rejected) == (1, 1)
+
+
+TWINS = [{"sha256": "a" * 64}, {"sha256": "a" * 64}, {"sha256": "a" * 64}, {}]
+TWIN_BOXES = [{}, {"image_id": 1}, {"image_id": 2}, {"image_id": 2, "x": 50.0}, {"image_id": 3}]
+
+
+def test_equal_images_can_all_stay(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset(TWINS, TWIN_BOXES), {"duplicate image": "keep"})
+    assert outcomes(checked) == [("duplicate image", "kept")] * 2
+    assert (checked.images.height, checked.annotations.height) == (4, 5)
+
+
+def test_copies_with_other_annotations_can_be_merged(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset(TWINS, TWIN_BOXES), {"conflicting duplicate": "fix"})
+    assert checked.images.get_column("image_id").to_list() == [0, 3]
+    own = checked.annotations.filter(pl.col("image_id") == 0)
+    assert own.select("x", "source_id").rows() == [(10.0, "a0"), (50.0, "a3")]
+    assert outcomes(checked) == [
+        ("duplicate annotation", "rejected"),
+        ("duplicate image", "fixed"),
+        ("duplicate image", "rejected"),
+    ]
+    row = checked.ledger.filter(pl.col("action") == "fixed").row(0, named=True)
+    assert (json.loads(row["before"]), json.loads(row["after"])) == ({"annotations": 2}, {"image": "0.jpg"})
+    assert (checked.images_rejected, checked.annotations_rejected, checked.fixed) == (1, 2, 1)
+
+
+def test_copies_can_be_merged_with_all_their_boxes(make_dataset: MakeDataset) -> None:
+    rules = {"conflicting duplicate": "fix", "duplicate annotation": "keep"}
+    checked = check(make_dataset(TWINS, TWIN_BOXES), rules)
+    assert checked.annotations.filter(pl.col("image_id") == 0).height == 3
+    assert ("duplicate annotation", "kept", "a2") in noticed(checked)
+
+
+def test_copies_with_other_annotations_can_be_rejected(make_dataset: MakeDataset) -> None:
+    checked = check(make_dataset(TWINS, TWIN_BOXES), {"conflicting_duplicate": "reject", "duplicate_image": "keep"})
+    assert checked.images.get_column("image_id").to_list() == [0, 1, 3]
+    assert outcomes(checked) == [("duplicate image", "kept"), ("duplicate image", "rejected")]
