@@ -5,7 +5,9 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from components.shared.errors import ConfigError, FormatError, InputError
 from components.shared.formats import groundtruth_lines as gt
@@ -238,7 +240,7 @@ class _Reader:
             kept |= extra if isinstance(extra, dict) else {}
             if number not in names:
                 kept["class_id"] = number
-            extras = Extras(source_id=where, attributes=to_text(kept))
+            extras = Extras(source_id=where, attributes=_text(kept))
             self.rows.add_box(image_id, names[number][0] if number in names else None, box, extras)
 
 
@@ -273,12 +275,24 @@ def _tags(record: Record, label: Label | None) -> dict[str, str]:
 
 
 def _box(record: object) -> Box | None:
-    sides = [record.get(side) for side in _SIDES] if isinstance(record, dict) else []
-    numbers = [_float(side) for side in sides if isinstance(side, (int, float)) and not isinstance(side, bool)]
-    if len(numbers) != len(_SIDES):
+    if not isinstance(record, dict):
         return None
-    left, top, width, height = numbers
+    sides: list[Any] = [record.get(side) for side in _SIDES]
+    if not all(type(side) in {int, float} for side in sides):
+        return None
+    left, top, width, height = map(_float, sides)
     return left, top, width, height
+
+
+def _text(kept: Record) -> str | None:
+    confidence = kept.get("confidence")
+    return _confidence(confidence) if len(kept) == 1 and isinstance(confidence, float) else to_text(kept)
+
+
+@lru_cache(maxsize=1000)
+def _confidence(value: float) -> str | None:
+    """Most annotations have nothing else, and only some hundred values of it."""
+    return to_text({"confidence": value})
 
 
 def _float(value: float) -> float:

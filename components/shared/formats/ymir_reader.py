@@ -81,7 +81,7 @@ def read(root: Path, _options: ReadOptions = DEFAULT_OPTIONS) -> Parsed:
     if not found:
         raise FormatError(f"{str(root)!r} holds no folder 'images', 'gt' or 'pred': it has {tree.contents()}.")
     files = list(_annotation_files(tree, found))
-    reader = _YmirReader(tree, frozenset(without_suffix(path) for path in files), found)
+    reader = _YmirReader(tree, frozenset(_annotated(files, found)), found)
     for path in files:
         try:
             element = parse_xml(tree.read(path), path, limit=XML_LIMIT)
@@ -118,6 +118,15 @@ def _annotation_files(tree: Tree, found: list[Layout]) -> Iterator[str]:
     predicted = [f"{layout.predicted}/" for layout in found if layout.predicted]
     for folders in (truth, predicted):
         yield from (path for path in tree.with_suffix(".xml") if path.startswith(tuple(folders)))
+
+
+def _annotated(files: list[str], found: list[Layout]) -> Iterator[str]:
+    """The annotation files without their suffix; an image has those of one folder as well as those beside it."""
+    folders = [[folder for folder in (*layout.truth, layout.predicted) if folder] for layout in found]
+    beside = {folder: together for together in folders for folder in together}
+    for path in files:
+        folder = next(folder for folder in beside if _below(path, folder))
+        yield from (f"{other}{without_suffix(path)[len(folder) :]}" for other in beside[folder])
 
 
 class _YmirReader(VocReader):

@@ -8,7 +8,8 @@ import pytest
 
 from components.shared.errors import ConfigError, FormatError, SourceError
 from components.shared.formats.base import Parsed
-from components.shared.formats.registry import FORMATS, detect, get, read_source
+from components.shared.formats.registry import FORMATS, detect, get, matching, read_source
+from components.shared.formats.tree import one_look, scan
 from components.shared.ledger import Rule
 
 MakeTree = Callable[[dict[str, str | bytes]], Path]
@@ -94,6 +95,21 @@ def test_the_wrong_named_format_says_what_is_missing(make_tree: MakeTree) -> Non
 def test_two_equally_complete_formats_are_a_question(make_tree: MakeTree) -> None:
     with pytest.raises(FormatError, match="'coco' and 'yolo': say which"):
         read_source(make_tree(SOURCES["coco"] | SOURCES["yolo"]))
+
+
+def test_of_a_format_and_its_dialect_the_dialect_is_meant(make_tree: MakeTree) -> None:
+    root = make_tree({"gt/a.xml": VOC, "images/a.jpg": ""})
+    assert FORMATS["voc"].detect(root)
+    assert [item.name for item in matching(root)] == ["ymir"]
+
+
+def test_a_folder_is_listed_once_within_one_look_and_anew_after_it(make_tree: MakeTree) -> None:
+    root = make_tree(SOURCES["voc"])
+    with one_look():
+        before = scan(root)
+        (root / "JPEGImages" / "b.jpg").write_bytes(b"x")
+        assert scan(root) is before
+    assert len(scan(root).images) == 2
 
 
 def test_the_more_complete_of_two_formats_is_meant(make_tree: MakeTree) -> None:

@@ -153,6 +153,12 @@ def test_predictions_of_a_missing_image_go_to_the_same_image(make_tree: MakeTree
     assert parsed.ledger == ()
 
 
+def test_a_prediction_does_not_steal_the_image_of_another_annotation(make_tree: MakeTree) -> None:
+    wrong = xml().replace("a.jpg", "x/b.jpg")
+    parsed = ymir.read(make_tree({"images/b.jpg": "", "gt/b.xml": xml(), "pred/x.xml": wrong}))
+    assert parsed.images.select("name", pl.col("path").is_null()).rows() == [("b.jpg", False), ("x/b.jpg", True)]
+
+
 @pytest.mark.parametrize("broken", ["<annotation><object>", "<other/>", "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation/>"])
 def test_a_broken_file_goes_to_the_ledger_and_its_image_is_no_negative(make_tree: MakeTree, broken: str) -> None:
     files = {"images/a.jpg": "", "gt/a.xml": broken, "images/b.jpg": "", "gt/b.xml": xml()}
