@@ -14,7 +14,7 @@ from components.shared.errors import DataQualityError
 from components.shared.expression import Expression, parse
 from components.shared.ledger import Action, Rule
 
-_NUMBERS = ("width", "height", "bytes", "brightness", "contrast", "sharpness")
+_NUMBERS = ("width", "height", "bytes", "brightness", "contrast")
 
 
 def parse_subset(text: str) -> Expression | None:

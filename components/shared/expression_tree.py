@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, Kind] = {
     "split": Kind.TEXT,
     "format": Kind.TEXT,
     **dict.fromkeys(("width", "height", "aspect", "bytes"), Kind.NUMBER),
-    **dict.fromkeys(("brightness", "contrast", "sharpness", "boxes"), Kind.NUMBER),
+    **dict.fromkeys(("brightness", "contrast", "boxes"), Kind.NUMBER),
     "classes": Kind.CLASSES,
 }
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from components.shared.images import MIRRORED, SWAPPED, UPSIDE_DOWN, Grey, Look, Probe, look_at
 
-SAMPLE = 500  # images whose sharpness is measured, since that takes a decode at full size
+SAMPLE = 200  # images whose sharpness is measured at least, since that takes a decode at full size
+SHARE = 50  # of larger sets one in so many
 
 _BITS = 64
 _WAVES = 11  # frequencies in each direction; the diagonals up to the eleventh hold 64 pairs and two
@@ -98,8 +99,11 @@ def laplacian_variance(grey: Grey) -> float:
 
 
 def measures_sharpness(digest: str, images: int) -> bool:
-    """Whether the image with this sha256 is one of the about ``SAMPLE`` of ``images`` whose sharpness is measured."""
-    return int(digest[:12], 16) * images < SAMPLE << 48
+    """Whether the image with this sha256 is one of those whose sharpness is measured.
+
+    These are about ``SAMPLE`` of ``images``, or one in ``SHARE`` where that is more.
+    """
+    return int(digest[:12], 16) * images < max(SAMPLE, images // SHARE) << 48
 
 
 cv2.setNumThreads(1)  # images are looked at side by side already

@@ -9,6 +9,8 @@ from components.shared.documents import DEPTH, JSON_LIMIT, decode_json, parse_js
 from components.shared.errors import FormatError, SourceError, UnsafeInputError
 from components.shared.json_scan import BLOCK, Outline, Value, scan
 
+WHOLE_LIMIT = 16 << 20  # bytes of a document that can only be held whole, which takes twenty times as much
+
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -46,7 +48,7 @@ class JsonFile:
         """Look at the document's outline.
 
         Args:
-            path: the file; UTF-8, or UTF-16 or 32, which are held in memory as a whole.
+            path: the file; UTF-8, or UTF-16 or 32, which are held in memory as a whole and may not be as large.
             name: what messages call it.
             limit: largest size in bytes.
             depth: deepest nesting of lists and objects.
@@ -101,6 +103,8 @@ class JsonFile:
         with self._path.open("rb") as handle:
             head = handle.read(4)
             if json.detect_encoding(head) not in {"utf-8", "utf-8-sig"}:
+                if size > WHOLE_LIMIT:
+                    raise UnsafeInputError(f"{self._name!r} has {size} bytes in UTF-16 or UTF-32: save it as UTF-8.")
                 content = parse_json(head + handle.read(), self._name, limit=limit, depth=depth)
                 self.is_list = isinstance(content, list)
                 members = content if isinstance(content, dict) else {"": content}

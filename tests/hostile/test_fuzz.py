@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hostile_case import coco, voc
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.errors import InputError
@@ -85,14 +85,12 @@ def test_the_files_are_valid_before_they_are_changed(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", VALID)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_changed_file_gives_rows_ledger_entries_or_one_sentence(name: str, data: st.DataObject) -> None:
     read_changed(name, {path: changed(text.encode(), data.draw(changes)) for path, text in VALID[name].items()})
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(raw=st.binary(max_size=200), suffix=st.sampled_from([".json", ".xml", ".txt", ".csv", ".manifest", ".yaml"]))
 def test_noise_gives_rows_ledger_entries_or_one_sentence(name: str, raw: bytes, suffix: str) -> None:
     read_changed(name, {f"annotations/a{suffix}": raw, f"a{suffix}": raw})

@@ -15,7 +15,7 @@ LINES = {
 @pytest.mark.parametrize("kind", LINES)
 def test_a_reader_who_leaves_changes_no_exit_code(kind: str) -> None:
     stream = "stderr" if kind == "stderr" else "stdout"
-    code = f"import sys; sys.stdin.read(); {LINES[kind]}; [say('x' * 5000) for _ in range(50)]; sys.exit(7)"
+    code = f"import sys; sys.stdin.read(); {LINES[kind]}; [say('word ' * 1000) for _ in range(50)]; sys.exit(7)"
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **streams)
     getattr(child, stream).close()

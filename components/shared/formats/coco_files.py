@@ -1,5 +1,6 @@
 """Which files of a source are COCO's, and where the images lie that they name."""
 
+import json
 import logging
 import re
 from collections import Counter
@@ -13,10 +14,9 @@ from components.shared.json_stream import texts_in
 logger = logging.getLogger(__name__)
 
 _OTHER_TASKS = re.compile(r"^(person_keypoints|captions|stuff|panoptic|image_info)_")
-_KEYS = frozenset({b'"images"', b'"annotations"'})
-_RESULT_KEYS = (b'"image_id"', b'"category_id"', b'"bbox"', b'"score"')
+_KEYS = ('"images"', '"annotations"')
+_RESULT_KEYS = ('"image_id"', '"category_id"', '"bbox"', '"score"')
 _HEAD = 4096
-_BOM = b"\xef\xbb\xbf"
 _SAMPLE = 1000
 _MANY_FOLDERS = 64
 
@@ -48,20 +48,29 @@ def _other_task(path: str, paths: list[str]) -> bool:
 
 def _is_instances(path: Path) -> bool:
     try:
-        with path.open("rb") as handle:
-            head = handle.read(_HEAD).removeprefix(_BOM).lstrip()
-        return head.startswith(b"{") and texts_in(path, _KEYS) == _KEYS
+        head, encoding = _opening(path)
+        keys = {key.encode(encoding) for key in _KEYS}
+        return head.startswith("{") and texts_in(path, keys) == keys
     except OSError:
         return False
 
 
 def _is_results(path: Path) -> bool:
     try:
-        with path.open("rb") as handle:
-            head = handle.read(_HEAD).removeprefix(_BOM).lstrip()
+        head, _ = _opening(path)
     except OSError:
         return False
-    return head.startswith(b"[") and head[1:].lstrip().startswith(b"{") and all(key in head for key in _RESULT_KEYS)
+    return head.startswith("[") and head[1:].lstrip().startswith("{") and all(key in head for key in _RESULT_KEYS)
+
+
+def _opening(path: Path) -> tuple[str, str]:
+    """A JSON file's first characters, without its byte order mark, and its encoding with the order of bytes said."""
+    with path.open("rb") as handle:
+        head = handle.read(_HEAD)
+    encoding: str = json.detect_encoding(head[:4])
+    if encoding in {"utf-16", "utf-32"}:
+        encoding += "-le" if head.startswith(b"\xff\xfe") else "-be"
+    return head.decode(encoding, "replace").removeprefix("\ufeff").lstrip(), encoding.removesuffix("-sig")
 
 
 class Finder:

@@ -141,8 +141,11 @@ def _add_categories(
     for record in records:
         number = record.get("id") if isinstance(record, dict) else None
         name = record.get("name") if isinstance(record, dict) else None
-        if not is_id(number) or not isinstance(name, (str, int, float)) or clean(str(name)) != str(name):
+        if not is_id(number) or not isinstance(name, (str, int, float)):
             rows.reject(document.path, Rule.MALFORMED, "a category needs an id and a name", before=record)
+        elif clean(str(name)) != str(name):
+            detail = f"the category's name {name!r} is not Unicode text"
+            rows.reject(document.path, Rule.UNSAFE_NAME, detail, before=record)
         elif number in names:
             rows.reject(document.path, Rule.MALFORMED, f"a second category has the id {number!r}", before=record)
         else:
@@ -187,7 +190,7 @@ def _add_image(finder: Finder, record: dict[str, object], name: str, rows: Rows,
     )
     if image_id in owned:
         detail = f"{finder.document} lists this file twice; the annotations of {record['id']!r} went to the first"
-        rows.ledger.append(Entry(clean(short), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail)))
+        rows.record(Entry(clean(short), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail)))
     owned.add(image_id)
     return image_id
 

@@ -221,7 +221,7 @@ class _Reader:
         return image_id
 
     def _note(self, item: Reference, rule: Rule, detail: str, action: Action = Action.FIXED) -> None:
-        self.rows.ledger.append(Entry(clean(name_of(item.key)), rule, action, detail=clean(detail)))
+        self.rows.record(Entry(clean(name_of(item.key)), rule, action, detail=clean(detail)))
 
     def _add_boxes(self, image_id: int, label: Label, path: str, place: str) -> None:
         names = self.survey.classes[(path, label.attribute)]

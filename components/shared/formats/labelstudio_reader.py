@@ -153,9 +153,7 @@ class _Reader:
         first = self._owner.setdefault(image_id, images.place)
         if first != images.place:
             detail = f"{images.place} is about the same image as {first}; its boxes were added to it"
-            self.rows.ledger.append(
-                Entry(clean(found or said), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail))
-            )
+            self.rows.record(Entry(clean(found or said), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail)))
         return image_id
 
     def _record_others(self, choice: Choice, place: str, reference: str) -> None:
@@ -168,7 +166,7 @@ class _Reader:
                 clean(shorten(reference)), Rule.DUPLICATE_ANNOTATION, Action.LEFT_OUT, str(other.get("id")),
                 detail=clean(detail),
             )  # fmt: skip
-            self.rows.ledger.append(entry)
+            self.rows.record(entry)
 
 
 @dataclass(frozen=True)

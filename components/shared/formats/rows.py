@@ -8,6 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from components.shared.compact import compact
+from components.shared.errors import FormatError
 from components.shared.formats.base import PARSED_ANNOTATIONS, PARSED_IMAGES, Parsed
 from components.shared.formats.names import clean, distinct
 from components.shared.ledger import Action, Entry, Rule
@@ -15,6 +16,7 @@ from components.shared.ledger import Action, Entry, Rule
 _LARGEST = 2**32 - 1
 _SHOWN = 200
 CHUNK = 20_000  # annotations held as Python objects, which take ten times the memory of a table
+MOST_DEFECTS = 100_000  # ledger entries, of half a kilobyte each, however few rows there are
 
 
 Box = tuple[float, float, float, float]
@@ -110,10 +112,28 @@ class Rows:
     def reject(
         self, image: str, rule: Rule, detail: str, *, annotation: str | None = None, before: object = None
     ) -> None:
-        """Record what cannot become a row; ``before`` is the record, shown shortened."""
+        """Record what cannot become a row; ``before`` is the record, shown shortened; raises as ``record`` does."""
         shown: dict[str, object] | None = None if before is None else {"record": clean(shorten(before))}
-        entry = Entry(clean(image), rule, Action.REJECTED, annotation=annotation, before=shown, detail=clean(detail))
+        self.record(
+            Entry(clean(image), rule, Action.REJECTED, annotation=annotation, before=shown, detail=clean(detail))
+        )
+
+    def record(self, entry: Entry) -> None:
+        """Add an entry to the ledger.
+
+        Raises:
+            FormatError: it is one of more than ``MOST_DEFECTS``, and of more than there are images and boxes.
+        """
         self.ledger.append(entry)
+        defects = len(self.ledger)
+        if defects <= MOST_DEFECTS:
+            return
+        good = len(self._short) + len(self._boxes) + sum(table.height for table in self._tables)
+        if defects > good:
+            raise FormatError(
+                f"More than {defects - 1:,} records are broken, the last of {entry.image!r} ({entry.detail}), and only"
+                f" {good:,} images and boxes can be read: check that the source is what its format says."
+            )
 
     def categories(self) -> frozenset[str]:
         """Every category an annotation has so far."""

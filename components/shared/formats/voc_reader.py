@@ -168,9 +168,7 @@ class VocReader:
         first = self._owner.setdefault((image_id, self._kind_of(path)), path)
         if first != path:
             detail = f"{path} annotates the same image as {first}; its objects were added to it"
-            self.rows.ledger.append(
-                Entry(clean(image or path), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail))
-            )
+            self.rows.record(Entry(clean(image or path), Rule.DUPLICATE_IMAGE_ID, Action.FIXED, detail=clean(detail)))
         return image_id
 
     def _add_object(self, image_id: int, item: Element, path: str, position: int, *, inclusive: bool) -> str | None:

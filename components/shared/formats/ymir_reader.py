@@ -163,7 +163,7 @@ class _YmirReader(VocReader):
             detail = f"{count} boxes have the class {alias!r}, an alias of {main!r}"
             before: dict[str, object] = {"category": alias}
             after: dict[str, object] = {"category": main}
-            self.rows.ledger.append(Entry(LABELS, Rule.UNKNOWN_CATEGORY, Action.FIXED, None, before, after, detail))
+            self.rows.record(Entry(LABELS, Rule.UNKNOWN_CATEGORY, Action.FIXED, None, before, after, detail))
         others = self.rows.categories().difference(self._classes)
         parsed = self.rows.parsed((*self._classes, *sorted(others)))
         tags = parsed.images.get_column("tags").to_list()

@@ -102,7 +102,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     server.wait(20)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of a database that holds ROWS, of each kind."""
     monkeypatch.delenv("PGPASSWORD", raising=False)
@@ -206,6 +206,7 @@ def test_a_query_that_does_not_fit_is_one_sentence(source: str, query: str, said
     assert str(caught.value).endswith(".")
 
 
+@pytest.mark.slow
 def test_the_password_is_in_no_message_nor_log(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,6 +225,7 @@ def test_the_password_is_in_no_message_nor_log(
     assert PASSWORD not in caplog.text
 
 
+@pytest.mark.slow
 def test_libpqs_own_variable_gives_the_password_too(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +244,7 @@ def test_an_address_with_a_password_is_refused_without_showing_it(tmp_path: Path
     assert "hid" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_rows_are_streamed(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_SQL_PASSWORD", PASSWORD)
     query = """select 's3://b/' || n / 9 || '.jpg' as image, 'c' || n % 7 as label, 1 as x, 2 as y,

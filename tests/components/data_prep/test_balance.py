@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.data_prep.balance import Balance, cap_classes, repeat_factors
@@ -106,7 +106,6 @@ def test_growth_leaves_out_mostly_the_same_images(make_dataset: MakeDataset) -> 
     cap=st.floats(0.05, 0.99),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=150, deadline=None)
 def test_capping_never_empties_a_class_nor_makes_it_worse(
     make_dataset: MakeDataset, images: list[list[str]], cap: float, seed: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.data_prep import judge
@@ -48,7 +48,6 @@ def ledger(prepared: Prepared) -> pl.DataFrame:
 
 
 @given(images=st.lists(IMAGE, max_size=4), annotations=st.lists(ANNOTATION, max_size=25))
-@settings(max_examples=120, deadline=None)
 def test_what_comes_in_goes_out_or_is_accounted_for(
     make_dataset: MakeDataset, images: list[dict[str, object]], annotations: list[dict[str, object]]
 ) -> None:
@@ -86,7 +85,6 @@ WISHES = st.fixed_dictionaries(
     annotations=st.lists(ANNOTATION, max_size=25),
     wishes=WISHES,
 )
-@settings(max_examples=150, deadline=None)
 def test_whatever_the_rules_do_every_record_is_accounted_for_once(
     make_dataset: MakeDataset,
     images: list[dict[str, object]],
@@ -119,7 +117,6 @@ def test_whatever_the_rules_do_every_record_is_accounted_for_once(
 
 
 @given(images=st.lists(IMAGE, max_size=4), annotations=st.lists(ANNOTATION, max_size=25))
-@settings(max_examples=120, deadline=None)
 def test_no_box_leaves_its_frame_and_none_is_too_small(
     make_dataset: MakeDataset, images: list[dict[str, object]], annotations: list[dict[str, object]]
 ) -> None:
@@ -132,7 +129,6 @@ def test_no_box_leaves_its_frame_and_none_is_too_small(
 
 
 @given(images=st.lists(IMAGE, max_size=6), seed=st.integers(0, 20))
-@settings(max_examples=60, deadline=None)
 def test_splits_share_no_content(make_dataset: MakeDataset, images: list[dict[str, object]], seed: int) -> None:
     prepared = prepare(make_dataset([*SAFE, *images], [{}]), replace(TOLERANT, seed=seed))
     contents = [set(part.images.get_column("sha256")) for part in prepared.splits.values()]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.data_prep.groups import find_groups
@@ -59,7 +59,6 @@ def test_new_images_move_no_old_one(make_many: MakeDataset) -> None:
     positives=st.sets(st.integers(0, 29)),
     seed=st.integers(0, 50),
 )
-@settings(max_examples=60, deadline=None)
 def test_no_content_is_in_two_splits_and_no_split_is_empty(
     make_dataset: MakeDataset, contents: list[int], positives: set[int], seed: int
 ) -> None:
@@ -163,7 +162,6 @@ def test_a_folder_is_in_one_split(make_dataset: MakeDataset) -> None:
     group_by=st.sampled_from(["", "folder", "name:^s(\\d+)"]),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=80, deadline=None)
 def test_growth_moves_no_old_image_but_those_that_the_split_names(
     make_dataset: MakeDataset,
     old: list[tuple[int, int, int]],
@@ -231,7 +229,6 @@ def test_one_group_is_too_few(make_dataset: MakeDataset) -> None:
 
 
 @given(seed=st.integers(0, 30), rare=st.integers(3, 6))
-@settings(max_examples=40, deadline=None)
 def test_a_class_of_three_images_is_in_every_split(make_dataset: MakeDataset, seed: int, rare: int) -> None:
     boxes = [{"image_id": place, "category": "dog" if place < rare else "cat"} for place in range(60)]
     dataset = make_dataset([{}] * 60, boxes)
@@ -284,7 +281,6 @@ def test_near_duplicates_of_the_sources_splits_stay_and_are_told(make_dataset: M
 
 
 @given(seed=st.integers(0, 20), distance=st.integers(0, 8))
-@settings(max_examples=30, deadline=None)
 def test_near_duplicates_are_in_one_split(make_dataset: MakeDataset, seed: int, distance: int) -> None:
     scenes = [int(digest(f"{place}")[:16], 16) for place in range(30)]
     images = [{"phash": scenes[place % 30] ^ ((1 << distance) - 1 if place >= 30 else 0)} for place in range(60)]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.data_prep.outcome import PrepareOptions
@@ -22,7 +22,7 @@ def site(make_dataset: MakeDataset) -> Dataset:
     images = [
         {"name": "site-a/day/0.jpg", "split": "train", "tags": json.dumps({"weather": "rain", "speed": "12.5"})},
         {"name": "site-a/1.png", "format": "png", "split": "val", "tags": json.dumps({"weather": "sun"})},
-        {"name": "2.jpg", "width": 200, "brightness": 0.25, "sharpness": float("nan")},
+        {"name": "2.jpg", "width": 200, "brightness": 0.25},
         {
             "name": "site-b/3.jpg",
             "width": 0,
@@ -81,7 +81,7 @@ def site(make_dataset: MakeDataset) -> Dataset:
         ("1 / (width - width) > 0", []),
         ("brightness < 0.5", [2]),
         ("not brightness < 0.5", [0, 1, 3]),
-        ("sharpness > 0 or contrast > 0", []),
+        ("brightness > 1 or contrast > 0", []),
         ("bytes >= 5000", [3]),
         ("brightness in [0.25, None]", [0, 1, 2]),
         ("width in []", []),
@@ -171,7 +171,6 @@ TRUTHS = st.recursive(
 
 
 @given(TRUTHS)
-@settings(max_examples=150, deadline=None)
 def test_an_expression_and_its_negation_divide_the_images(site: Dataset, text: str) -> None:
     chosen = [set(), set()]
     for place, each in enumerate((text, f"not ({text})")):

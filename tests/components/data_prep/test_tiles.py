@@ -17,7 +17,7 @@ OVERLAPS = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.5, 0.89])
 
 
 @given(length=st.integers(1, 5000), tile=st.integers(32, 700), overlap=OVERLAPS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_tiles_cover_an_edge_whole_and_overlap_enough(length: int, tile: int, overlap: float) -> None:
     starts = tile_starts(length, tile, overlap)
     if length <= tile:
@@ -42,7 +42,7 @@ BOX = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0.001, 1), st.floats
     shapes=st.lists(BOX, max_size=12),
     seed=st.integers(0, 5),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 def test_boxes_are_inside_their_tile_and_where_they_were(
     make_dataset: MakeDataset,
     width: int,

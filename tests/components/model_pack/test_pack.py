@@ -33,6 +33,7 @@ def archive(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_packing_twice_gives_the_same_bytes_and_the_same_tag(model: Path, archive: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(model, tmp_path / "elsewhere" / "model")
     for path in moved.rglob("*"):
@@ -44,15 +45,18 @@ def test_packing_twice_gives_the_same_bytes_and_the_same_tag(model: Path, archiv
         assert sha256_file(archive / name) == sha256_file(tmp_path / "again" / name)
 
 
+@pytest.mark.slow
 def test_the_model_inside_is_the_model_byte_for_byte(model: Path, archive: Path, tmp_path: Path) -> None:
     assert sha256_tree(open_archive(archive, tmp_path).model) == sha256_tree(model)
 
 
+@pytest.mark.slow
 def test_the_code_inside_is_the_code_that_measures(archive: Path, tmp_path: Path) -> None:
     packed = open_archive(archive, tmp_path).bento / "src" / "components"
     assert sha256_tree(packed) == sha256_tree(REPOSITORY / "components", list(CODE))
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_is_needed_to_serve_and_to_pass_on(archive: Path) -> None:
     manifest = ArchiveManifest.model_validate_json((archive / "manifest.json").read_bytes())
     assert manifest.tag == f"shapes:{manifest.content_digest[:16]}"
@@ -62,6 +66,7 @@ def test_the_manifest_says_what_is_needed_to_serve_and_to_pass_on(archive: Path)
     assert any("AGPL-3.0" in licence for licence in manifest.licences)
 
 
+@pytest.mark.slow
 def test_the_bento_names_no_time_and_no_place(archive: Path, tmp_path: Path) -> None:
     opened = open_archive(archive, tmp_path)
     described = yaml.safe_load((opened.bento / "bento.yaml").read_text())
@@ -72,6 +77,7 @@ def test_the_bento_names_no_time_and_no_place(archive: Path, tmp_path: Path) -> 
             assert str(REPOSITORY) not in path.read_text()
 
 
+@pytest.mark.slow
 def test_bentoml_imports_the_archive(archive: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bentoml", "import", str(archive / "model.bento")],
@@ -85,6 +91,7 @@ def test_bentoml_imports_the_archive(archive: Path, tmp_path: Path) -> None:
     assert (tmp_path / "home" / "bentos" / "shapes" / manifest.version / "src" / "service.py").is_file()
 
 
+@pytest.mark.slow
 def test_another_model_gets_another_tag(model: Path, archive: Path, tmp_path: Path) -> None:
     other = shutil.copytree(model, tmp_path / "other")
     (other / "results.csv").write_text("epoch,time\n1,2\n")
@@ -108,6 +115,7 @@ def test_a_name_bentoml_would_refuse_is_refused_at_once(model: Path, tmp_path: P
         pack(model, tmp_path / "packed", name=name)
 
 
+@pytest.mark.slow
 def test_a_failed_build_says_why_and_leaves_no_archive(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +127,7 @@ def test_a_failed_build_says_why_and_leaves_no_archive(
     assert not (tmp_path / "packed" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_the_step_tells_how_far_it_is(model: Path, tmp_path: Path) -> None:
     heard: list[float] = []
     manifest = run(model, tmp_path / "packed", notify=lambda share, _: heard.append(share))

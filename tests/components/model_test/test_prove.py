@@ -13,6 +13,8 @@ from components.model_test.server import serve
 from components.shared.archive import open_archive
 from components.shared.errors import ArchiveError, ProofError
 
+pytestmark = pytest.mark.slow
+
 
 def servers() -> list[list[str]]:
     """Commands of the servers this process started and that still run."""

@@ -43,7 +43,7 @@ def test_without_boxes_the_matrix_is_empty() -> None:
     assert iou_matrix(np.ones((2, 4)), np.empty((0, 4))).shape == (2, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(box_arrays, box_arrays, st.randoms(use_true_random=False))
 def test_overlaps_are_those_of_pycocotools(first: np.ndarray, second: np.ndarray, random: object) -> None:
     crowd = np.array([random.random() < 0.5 for _ in second])  # type: ignore[attr-defined]

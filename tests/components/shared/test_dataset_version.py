@@ -2,13 +2,12 @@
 
 import polars as pl
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from components.shared import dataset_version
 from components.shared.dataset import ANNOTATIONS, IMAGES, content_version
 
-SETTINGS = settings(max_examples=60, deadline=None)
 KNOWN = "f9b79fbcdb70c35c90588dc20653293d9ce84c4f81970ac7631104cec90bab73"
 CLASSES = ("cat", "dog", "größe")
 
@@ -50,7 +49,6 @@ def version(images: pl.DataFrame, annotations: pl.DataFrame) -> str:
     return content_version(CLASSES, images, annotations)
 
 
-@SETTINGS
 @given(contents, st.randoms(use_true_random=False))
 def test_row_order_and_ids_do_not_count(content: Content, random: object) -> None:
     images, annotations = tables(content)
@@ -63,7 +61,6 @@ def test_row_order_and_ids_do_not_count(content: Content, random: object) -> Non
     assert version(other_images, others) == version(images, annotations)
 
 
-@SETTINGS
 @given(contents, st.integers(1, 5))
 def test_the_size_of_the_blocks_does_not_count(content: Content, block: int) -> None:
     images, annotations = tables(content)
@@ -73,7 +70,6 @@ def test_the_size_of_the_blocks_does_not_count(content: Content, block: int) -> 
         assert version(images, annotations) == whole
 
 
-@SETTINGS
 @given(contents)
 def test_chunks_of_a_table_do_not_count(content: Content) -> None:
     images, annotations = tables(content)
@@ -118,7 +114,6 @@ plain_annotation = st.fixed_dictionaries(
 )
 
 
-@SETTINGS
 @given(st.lists(image, min_size=1, max_size=3), st.lists(plain_annotation, max_size=4), st.data())
 def test_two_contents_have_one_version_only_when_they_are_equal(
     images: list[dict[str, object]], annotations: list[dict[str, object]], data: st.DataObject

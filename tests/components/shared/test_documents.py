@@ -1,4 +1,5 @@
 import math
+import time
 from collections.abc import Callable
 
 import pytest
@@ -127,6 +128,13 @@ def test_broken_yaml_is_named(broken: bytes) -> None:
         parse_yaml(broken, "a.yaml")
 
 
-def test_broken_yaml_is_named_with_its_line() -> None:
+@pytest.mark.parametrize("broken", [b"a: 1\nb: c: d", b"a:\n- [1", b"- a\nb\n"])
+def test_broken_yaml_is_named_with_its_line(broken: bytes) -> None:
     with pytest.raises(FormatError, match="line 2"):
-        parse_yaml(b"a: 1\nb: c: d", "a.yaml")
+        parse_yaml(broken, "a.yaml")
+
+
+def test_a_long_list_of_yaml_is_read_in_no_time() -> None:
+    started = time.process_time()
+    assert len(parse_yaml(b"- a\n" * 150_000, "a.yaml", text=True)) == 150_000
+    assert time.process_time() - started < 4

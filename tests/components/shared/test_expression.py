@@ -150,7 +150,7 @@ PIECES += ['"car"', "r'a'", "1", "2.5", "None", "True", " ", "\t", "\\", "'", ".
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14), st.text(max_size=5))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 def test_any_text_is_read_or_refused_in_a_sentence(pieces: list[str], noise: str) -> None:
     text = " ".join(pieces) + noise
     try:

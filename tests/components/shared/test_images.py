@@ -170,6 +170,7 @@ print(time.perf_counter() - began, peak / 1024, problem)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_bomb_costs_neither_memory_nor_time(tmp_path: Path, kind: str) -> None:
     (tmp_path / "bomb").write_bytes(bombs()[kind])

@@ -14,7 +14,7 @@ from components.shared.documents import parse_json
 from components.shared.errors import FormatError, InputError, SourceError, UnsafeInputError
 from components.shared.json_stream import JsonFile, texts_in
 
-SETTINGS = settings(max_examples=200, deadline=None)
+SETTINGS = settings(max_examples=2 * settings().max_examples)
 BLOCKS = [1, 2, 3, 7, 16, 61, 1 << 20]
 
 texts = st.text(max_size=6) | st.sampled_from(['"', "\\", '\\"', "[", "}", "{[", '"]', "\\\\", ",", "[]"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared import near_duplicates
@@ -39,7 +39,6 @@ def flip(hashes: Hashes, count: int, random: np.random.Generator) -> Hashes:
     small=st.sampled_from([2, 8, 256]),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=150, deadline=None)
 def test_the_pairs_are_those_of_comparing_all(
     centres: int, size: int, flips: int, distance: int, shared: int, small: int, seed: int
 ) -> None:
@@ -60,7 +59,6 @@ def test_the_pairs_are_those_of_comparing_all(
     size=st.integers(1, 40),
     edges=st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=60),
 )
-@settings(max_examples=100, deadline=None)
 def test_a_component_is_named_after_its_smallest_node(size: int, edges: list[tuple[int, int]]) -> None:
     edges = [(a % size, b % size) for a, b in edges]
     names = list(range(size))

@@ -149,6 +149,7 @@ except ConfigError as error:
 """
 
 
+@pytest.mark.slow
 def test_code_in_weights_is_not_run_when_the_library_was_imported_before(tmp_path: Path, mark: Path) -> None:
     import torch  # noqa: PLC0415 - after the environment is prepared
 

@@ -73,10 +73,12 @@ def differing(one: Path, other: Path) -> set[str]:
     return {name for name, tensor in former.items() if not torch.equal(tensor, latter[name])}
 
 
+@pytest.mark.slow
 def test_each_epoch_is_recorded_once_without_the_final_validation(first: Finished) -> None:
     assert [epoch.number for epoch in first.trained.run.epochs] == [1, 2]
 
 
+@pytest.mark.slow
 def test_an_epochs_values_are_those_the_library_wrote_down(first: Finished) -> None:
     with (first.model / "results.csv").open() as handle:
         rows = [{name.strip(): float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
@@ -89,11 +91,13 @@ def test_an_epochs_values_are_those_the_library_wrote_down(first: Finished) -> N
         assert epoch.values["map50"] == pytest.approx(row["metrics/mAP50(B)"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_times_of_epochs_grow(first: Finished) -> None:
     one, two = (epoch.seconds for epoch in first.trained.run.epochs)
     assert 0 < one < two
 
 
+@pytest.mark.slow
 def test_best_and_last_weights_both_serve_in_the_detector(first: Finished, tmp_path: Path) -> None:
     manifest = first.trained.manifest
     verify_files(first.model, manifest)
@@ -106,24 +110,28 @@ def test_best_and_last_weights_both_serve_in_the_detector(first: Finished, tmp_p
         assert len(detector.predict([image])) == 1
 
 
+@pytest.mark.slow
 def test_the_manifest_names_the_libraries_that_shaped_the_weights(first: Finished) -> None:
     libraries = first.trained.manifest.libraries
     assert libraries["ultralytics"] == "8.4.190"
     assert libraries["torch"] == torch.__version__.partition("+")[0] or libraries["torch"] == torch.__version__
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights(first: Finished, again: Finished) -> None:
     for name in ("weights/best.pt", "weights/last.pt"):
         assert differing(first.model / name, again.model / name) == set()
     assert [epoch.values for epoch in first.trained.run.epochs] == [epoch.values for epoch in again.trained.run.epochs]
 
 
+@pytest.mark.slow
 def test_nothing_of_this_machine_is_in_the_metrics_or_parameters(first: Finished, again: Finished) -> None:
     one, two = first.trained.manifest, again.trained.manifest
     assert one.model_copy(update={"files": {}}) == two.model_copy(update={"files": {}})
     assert str(first.model.parent) not in json.dumps([one.parameters, one.metrics, one.libraries])
 
 
+@pytest.mark.slow
 def test_progress_grows_from_batch_to_batch_and_names_the_epoch(first: Finished) -> None:
     shares = [share for share, _ in first.heard]
     assert shares == sorted(shares)
@@ -132,6 +140,7 @@ def test_progress_grows_from_batch_to_batch_and_names_the_epoch(first: Finished)
     assert first.heard[-1][1].startswith("epoch 2/2, mAP50 0.")
 
 
+@pytest.mark.slow
 def test_nothing_is_left_beside_the_model(first: Finished) -> None:
     found = {path.relative_to(first.model).as_posix() for path in first.model.rglob("*") if path.is_file()}
     assert found == {
@@ -152,11 +161,13 @@ def run(files: Any, parameters: Hyperparameters, work: Path) -> Any:
     return UltralyticsTrainer().train(*files, ("bar", "block"), parameters, work, lambda *_: None)
 
 
+@pytest.mark.slow
 def test_another_seed_trains_other_weights(first: Finished, files: Any, parameters: Parameters, tmp_path: Path) -> None:
     other = run(files, parameters(seed=1), tmp_path)
     assert differing(first.model / "weights/last.pt", other.files["weights/last.pt"])
 
 
+@pytest.mark.slow
 def test_frozen_layers_keep_the_weights_they_began_with(files: Any, parameters: Parameters, tmp_path: Path) -> None:
     short = run(files, parameters(freeze=10, epochs=1), tmp_path / "short")
     long = run(files, parameters(freeze=10, epochs=2), tmp_path / "long")
@@ -166,6 +177,7 @@ def test_frozen_layers_keep_the_weights_they_began_with(files: Any, parameters: 
     assert min(int(name.split(".")[1]) for name in trained) >= 10
 
 
+@pytest.mark.slow
 def test_an_image_the_library_would_drop_stops_the_training(files: Any, parameters: Parameters, tmp_path: Path) -> None:
     label = next(path for path in sorted(files[0].labels.iterdir()) if path.stat().st_size)
     label.write_text("0 1.5 0.5 0.1 0.1\n")
@@ -173,6 +185,7 @@ def test_an_image_the_library_would_drop_stops_the_training(files: Any, paramete
         run(files, parameters(epochs=1), tmp_path)
 
 
+@pytest.mark.slow
 def test_transfer_learning_reaches_a_head_for_other_classes(files: Any, parameters: Parameters, tmp_path: Path) -> None:
     if not WEIGHTS.is_file():
         pytest.skip("the public weights are not beside the repository")
@@ -207,6 +220,7 @@ def test_the_data_file_holds_known_keys_only_and_any_class_name(files: Any, tmp_
     assert (content["train"], content["val"]) == (str(files[0].images), str(files[1].images))
 
 
+@pytest.mark.slow
 def test_an_epoch_shows_an_image_as_often_as_it_is_to_be_repeated(
     files: Any, parameters: Parameters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +241,7 @@ def test_an_epoch_shows_an_image_as_often_as_it_is_to_be_repeated(
     assert {path: count for path, count in shown.items() if path in expected} == expected
 
 
+@pytest.mark.slow
 def test_an_image_the_library_would_drop_stops_a_training_with_repeats_too(
     files: Any, parameters: Parameters, tmp_path: Path
 ) -> None:

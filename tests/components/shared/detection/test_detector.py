@@ -212,6 +212,7 @@ print(ONLINE, on, torch_utils.NUM_THREADS == torch.get_num_threads(), "torchvisi
 """
 
 
+@pytest.mark.slow
 def test_predicting_is_offline_quiet_and_leaves_nothing_behind(model: Path, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("YOLO", "ULTRA"))}
     done = subprocess.run(

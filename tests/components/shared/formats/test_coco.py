@@ -239,6 +239,27 @@ def test_a_bom_and_blanks_before_the_document_are_fine(make_tree: MakeTree) -> N
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_in_another_encoding_is_recognised(make_tree: MakeTree, encoding: str) -> None:
+    predictions = json.dumps([box(score=0.5)])
+    content = {"a.json": document([image()], [box()]), "results.json": predictions}
+    root = make_tree({name: text.encode(encoding) for name, text in content.items()} | {"images/a.jpg": ""})
+    assert coco.detect(root)
+    assert coco.read(root).annotations["kind"].to_list() == ["ground_truth", "prediction"]
+
+
+def test_half_a_surrogate_pair_in_a_name_goes_to_the_ledger(make_tree: MakeTree) -> None:
+    categories = [*CATEGORIES, {"id": 9, "name": "\ud800"}]
+    images = [image(), image(2, "\udc00.jpg")]
+    parsed = coco.read(make_tree(only_file(document(images, [box(), box(category_id=9)], categories))))
+    assert (parsed.classes, parsed.images["name"].to_list()) == (("cat", "dog"), ["a.jpg"])
+    assert parsed.annotations["category"].to_list() == ["cat", None]
+    assert [(entry.image, entry.rule) for entry in parsed.ledger] == [
+        ("annotations/instances.json", Rule.UNSAFE_NAME),
+        ("\\udc00.jpg", Rule.UNSAFE_NAME),
+    ]
+
+
 def test_other_json_files_do_not_disturb(make_tree: MakeTree) -> None:
     files = {"a.json": document([image()], [box()]), "b.json": "[1]", "c.json": '{"images": 1, "annotations": 2}'}
     assert coco.read(make_tree(files | {"d.json": "", "e.json": "{"})).images.height == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset, content_version
@@ -414,7 +414,6 @@ def version_of(parsed: Parsed, dataset: Dataset) -> str:
     return content_version(dataset.classes, images, parsed.annotations)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(dataset=datasets(), prefix=st.sampled_from(["", "s3://bucket/some/place"]))
 def test_what_is_written_comes_back_as_the_same_version(dataset: Dataset, prefix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -467,7 +466,6 @@ records = values | st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(records, max_size=4), st.binary(max_size=40))
 def test_whatever_a_manifest_holds_there_are_rows_ledger_entries_or_one_sentence(
     some: list[object], raw: bytes

@@ -7,14 +7,12 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.errors import InputError
 from components.shared.formats.registry import FORMATS, read_source
 from components.shared.ledger import to_table
-
-SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400)
 values = st.recursive(
@@ -62,7 +60,6 @@ def read_all(files: dict[str, bytes], name: str) -> None:
                     assert isinstance(json.loads(text, parse_constant=pytest.fail), dict)
 
 
-@SETTINGS
 @given(st.lists(images, max_size=4), st.lists(annotations, max_size=4), st.lists(categories, max_size=4))
 def test_any_coco_document(
     some_images: list[object], some_annotations: list[object], some_categories: list[object]
@@ -71,7 +68,6 @@ def test_any_coco_document(
     read_all({"a.json": json.dumps(content).encode(), "a.jpg": b"x", "x/a.jpg": b"x"}, "coco")
 
 
-@SETTINGS
 @given(st.lists(lines, max_size=4), st.binary(max_size=50), st.text(max_size=40))
 def test_any_yolo_label_list_and_yaml(some_lines: list[list[str]], raw: bytes, names: tuple[str, ...]) -> None:
     label = "\n".join(" ".join(line) for line in some_lines).encode("utf-8", "replace")
@@ -81,7 +77,6 @@ def test_any_yolo_label_list_and_yaml(some_lines: list[list[str]], raw: bytes, n
     read_all(files | {"classes.txt": raw, "train.txt": raw + b"\nimages/a.jpg", "obj.data": raw}, "yolo")
 
 
-@SETTINGS
 @given(
     st.lists(st.lists(st.text(max_size=4), min_size=6, max_size=6), max_size=3),
     st.text(max_size=8),

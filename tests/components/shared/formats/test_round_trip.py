@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
@@ -148,7 +148,6 @@ def check_round_trip(dataset: Dataset, name: str, root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(dataset=datasets())
 def test_any_data_set_comes_back_as_it_was_written(name: str, dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as folder:

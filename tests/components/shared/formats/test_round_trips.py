@@ -175,7 +175,7 @@ def readable(dataset: Dataset) -> list[object]:
 
 
 @pytest.mark.parametrize("name", HOLDS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(dataset=datasets())
 def test_what_is_read_back_has_the_version_of_what_the_format_holds(name: str, dataset: Dataset) -> None:
     expected = held(dataset, name)
@@ -186,7 +186,6 @@ def test_what_is_read_back_has_the_version_of_what_the_format_holds(name: str, d
 
 
 @pytest.mark.parametrize("name", HOLDS)
-@settings(max_examples=40, deadline=None)
 @given(dataset=datasets())
 def test_a_dataset_without_losses_comes_back_whole(name: str, dataset: Dataset) -> None:
     left = [loss for loss in losses(held(dataset, name), name) if "folder" not in loss]  # names are not content

@@ -2,9 +2,11 @@
 
 import pytest
 
+from components.shared.errors import FormatError
 from components.shared.formats import rows as rows_module
 from components.shared.formats.base import PARSED_ANNOTATIONS, PARSED_IMAGES
 from components.shared.formats.rows import Extras, Rows
+from components.shared.ledger import Rule
 
 BOX = (1.0, 2.0, 3.0, 4.0)
 
@@ -77,3 +79,26 @@ def test_tables_may_be_made_before_the_last_row() -> None:
     assert rows.parsed(("a",)).annotations.height == 1
     rows.add_box(image, "b", BOX)
     assert rows.parsed(("a", "b")).annotations["category"].to_list() == ["a", "b"]
+
+
+def test_a_source_of_nothing_but_broken_records_is_refused_before_they_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rows_module, "MOST_DEFECTS", 5)
+    rows = Rows()
+    for _ in range(5):
+        rows.reject("a.json", Rule.MALFORMED, "it is no object")
+    with pytest.raises(FormatError, match=r"^More than 5 records are broken, the last of 'a\.json' .* only 0 images"):
+        rows.reject("a.json", Rule.MALFORMED, "it is no object")
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_large_source_may_have_many_broken_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "MOST_DEFECTS", 5)
+    rows = Rows()
+    image = rows.add_image("a.jpg")
+    for _ in range(10):
+        rows.add_box(image, None, BOX)
+    for _ in range(11):
+        rows.reject("a.json", Rule.MALFORMED, "it is no object")
+    assert len(rows.parsed(()).ledger) == 11

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset, content_version
@@ -267,7 +267,6 @@ def datasets(draw: st.DrawFn) -> Dataset:
     return dataset_of(images, annotations, tuple(classes))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(dataset=datasets())
 def test_what_is_written_comes_back_as_the_same_version(dataset: Dataset) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -298,7 +297,6 @@ def test_a_tag_that_xml_cannot_name_is_left_out_with_a_warning(
     assert ymir.read(tmp_path).images["tags"].to_list() == ['{"c":"2"}']
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.text(max_size=5), max_size=4),
     st.binary(max_size=60),

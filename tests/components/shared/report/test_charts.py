@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.report import numerals
@@ -78,13 +78,11 @@ def test_a_chart_without_values_says_so(kind: str) -> None:
     assert ">no data</text>" in CHARTS[kind]([]).svg
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(CHARTS)), st.lists(st.floats(), max_size=8))
 def test_no_values_break_a_chart(kind: str, values: list[float]) -> None:
     check(CHARTS[kind](values))
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.text(), st.sampled_from(["line", "bars", "lying", "matrix"]))
 def test_no_text_breaks_a_chart(text: str, kind: str) -> None:
     chart = {
