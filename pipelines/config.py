@@ -14,6 +14,7 @@ from components.shared.expression import parse
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NAME_PATTERN = r"^([a-z0-9][a-z0-9._-]{0,62})?$"
+LEAST_TILE, LEAST_EDGE = 32, 10  # pixels; below, there is nothing to learn or the trainer skips the image
 SHAPES = {  # in words, what the parameters with a pattern look like
     "name": "at most 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     "model": "a file or model name that ends in .yaml, .yml or .pt",
@@ -159,10 +160,34 @@ class TrainingConfig(BaseModel):
 
             resolve_rules(self.rules)
         if self.subset.strip():
-            parse(self.subset)
-        both = sorted(set(self.target_classes) & set(self.drop_classes))
+            expression = parse(self.subset)
+            if "matches" in self.subset:
+                from components.shared.patterns import check_patterns  # noqa: PLC0415 - same
+
+                check_patterns(expression)
+        if self.group_by:
+            from components.shared.grouping import check_group_by  # noqa: PLC0415 - same
+
+            check_group_by(self.group_by)
+        return self
+
+    @model_validator(mode="after")
+    def _names_of_classes_fit(self) -> Self:
+        dropped = {name.strip().casefold() for name in self.drop_classes}
+        both = sorted(name for name in self.target_classes if name.strip().casefold() in dropped)
         if both:
             raise ValueError(f"target_classes and drop_classes both name {both[0]!r}: keep it or drop it")
+        for alias, name in self.class_aliases.items():
+            if not alias.strip() or not name.strip():
+                raise ValueError(f"class_aliases has {alias!r}: {name!r}: give both the alias and its class a name")
+        return self
+
+    @model_validator(mode="after")
+    def _edges_are_not_tiny(self) -> Self:
+        for name, least in (("tile", LEAST_TILE), ("longest_edge", LEAST_EDGE)):
+            edge = getattr(self, name)
+            if 0 < edge < least:
+                raise ValueError(f"{name} is {edge} pixels: use {least} or more, or 0 for none")
         return self
 
     @model_validator(mode="after")

@@ -15,9 +15,9 @@ from pipelines.config import TrainingConfig
 from pipelines.dataset_commands.compare import diff_datasets, report_datasets
 from pipelines.dataset_commands.keep import collect_garbage, move_alias, remove_version, verify_datasets
 from pipelines.dataset_commands.look import list_datasets, show_dataset
-from pipelines.dataset_commands.output import Answer, page
+from pipelines.dataset_commands.output import FAILED, Answer, page
 from pipelines.dataset_commands.write import export_dataset
-from pipelines.terminal import PatientConsole, print_line
+from pipelines.terminal import PatientConsole, discard, print_line
 
 INTERRUPTED = 130
 _VERSION = "NAME, NAME@alias, NAME@version or NAME@ and at least six of a version's first digits"
@@ -39,10 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("[yellow]stopped[/]")
         return INTERRUPTED
-    if options.json:
-        print_line(json.dumps(answer.data))
-    else:
-        answer.show(page())
+    try:
+        if options.json:
+            print_line(json.dumps(answer.data))
+        else:
+            answer.show(page())
+    except OSError as error:  # a full disk; a reader that has gone is no error
+        discard(sys.stdout)
+        console.print(f"[red]error:[/] The output cannot be written: {error.strerror}.", highlight=False)
+        return FAILED
     return int(answer.code)
 
 
@@ -86,10 +91,12 @@ def _add_keeping(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     found = _command(commands, "gc", collect_garbage, "remove what no version of any dataset reaches")
     found.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     found.add_argument(
-        "--older-than", type=_hours, default=24.0, metavar="HOURS", help="keep what is younger (default: 24)"
+        "--older-than", type=_amount, default=24.0, metavar="HOURS", help="keep what is younger (default: 24)"
     )
     found.add_argument("--verbose", action="store_true", help="list what was removed")
-    found.add_argument("--cache", type=_hours, metavar="GB", help="also shrink this machine's image cache to that size")
+    found.add_argument(
+        "--cache", type=_amount, metavar="GB", help="also shrink this machine's image cache to that size"
+    )
 
     found = _command(commands, "alias", move_alias, "point an alias at a version")
     found.add_argument("name", metavar="NAME", help="the dataset")
@@ -98,6 +105,7 @@ def _add_keeping(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     found = _command(commands, "rm", remove_version, "remove a version that no alias points to")
     found.add_argument("dataset", metavar="NAME@VERSION", help=_VERSION)
+    found.add_argument("--with-aliases", action="store_true", help="and the aliases that point to it")
 
 
 def _command(
@@ -115,18 +123,20 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _hours(text: str) -> float:
-    value = float(text)
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} must be 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more")
     return value
 
 
 def _edge(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be 0 or more")
-    return value
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of pixels, 0 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ class PatientConsole(Console):
     def on_broken_pipe(self) -> None:
         """Go on without output; rich would end the process."""
         self.quiet = True
-        _discard(sys.stderr if self.stderr else sys.stdout)
+        discard(sys.stderr if self.stderr else sys.stdout)
 
 
 def print_line(text: str) -> None:
@@ -21,10 +21,10 @@ def print_line(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        _discard(sys.stdout)
+        discard(sys.stdout)
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Let the rest of a stream go nowhere, so that flushing it when Python ends raises nothing."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())

@@ -8,10 +8,13 @@ from components.data_load.merge import Part, merge
 from components.data_load.options import LoadOptions
 from components.data_load.parts import read_parts
 from components.data_load.source import fetch
+from components.shared.errors import ConfigError
 from components.shared.formats.base import Parsed, ReadOptions
 from components.shared.progress import Notify, silent
 from components.shared.source_addresses import redacted
 from components.shared.sources import Kind, check_source, kind_of, split_sources
+
+NAME_CONFLICTS = ("stop", "first", "last")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ def gather(options: LoadOptions, work: Path, notify: Notify = silent) -> Gathere
         InputError: a source is missing, empty, unsafe or of no known format, or two have different images of one name.
     """
     check_source(options.source, sql_query=options.sql_query, allow_private_addresses=options.allow_private_addresses)
+    if options.name_conflicts not in NAME_CONFLICTS:
+        raise ConfigError(f"name_conflicts is {options.name_conflicts!r}; use one of {', '.join(NAME_CONFLICTS)}.")
     sources = split_sources(options.source)
     parts: list[Part] = []
     formats: list[str] = []

@@ -10,7 +10,7 @@ from components.shared.errors import FormatError, InputError
 from components.shared.formats.base import Parsed, ReadOptions
 from components.shared.formats.names import IMAGE_FOLDERS, split_of_folder
 from components.shared.formats.registry import AUTO, get, matching, read_source
-from components.shared.formats.tree import scan
+from components.shared.formats.tree import one_look, scan
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,11 @@ def read_parts(root: Path, label: str, format_name: str, options: ReadOptions) -
         SourceError: the folder is missing or empty.
         FormatError: it holds no data set this can read, or it cannot be told which.
     """
+    with one_look():
+        return _read_parts(root, label, format_name, options)
+
+
+def _read_parts(root: Path, label: str, format_name: str, options: ReadOptions) -> list[tuple[str, Part]]:
     recognised = matching(root) if format_name == AUTO else [get(format_name)] * get(format_name).detect(root)
     if len(recognised) != 1:
         inner = _inner(root, label, format_name, options)
@@ -39,7 +44,7 @@ def read_parts(root: Path, label: str, format_name: str, options: ReadOptions) -
             logger.info("%s holds %d data sets: %s", label, len(inner), ", ".join(part.label for _, part in inner))
             return inner
     try:
-        found, parsed = read_source(root, format_name, options)
+        found, parsed = read_source(root, recognised[0].name if len(recognised) == 1 else format_name, options)
     except FormatError as error:
         # The folder's own path is a scratch place; people know the source by another name.
         raise FormatError(str(error).replace(repr(str(root)), repr(label))) from error

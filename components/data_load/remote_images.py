@@ -4,7 +4,7 @@ import threading
 
 from components.data_load.objects import SourceBucket, explained
 from components.data_load.web import Web
-from components.shared.errors import SourceError
+from components.shared.errors import ConfigError, SourceError
 from components.shared.source_addresses import bucket_of, redacted
 
 
@@ -35,8 +35,13 @@ class RemoteImages:
         scheme = uri.partition("://")[0].lower()
         if scheme == "s3":
             key = uri.partition("://")[2].partition("/")[2]
-            with explained(uri):
-                return self._bucket(bucket_of(uri)).read_bounded(key, self._max_bytes)
+            try:
+                with explained(uri):
+                    return self._bucket(bucket_of(uri)).read_bounded(key, self._max_bytes)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"The image {uri!r} is not beside its annotations and cannot be fetched. {error}"
+                ) from error
         if scheme in {"http", "https"}:
             return self._client().read(uri, max_bytes=self._max_bytes)
         raise SourceError(f"The image {redacted(uri)!r} cannot be fetched: only s3:// and https:// are.")

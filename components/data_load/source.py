@@ -78,7 +78,7 @@ def _local(path: Path, work: Path, notify: Notify) -> Path:
     if path.is_dir():
         return unpack_beside(path, work / "source")
     notify(0.0, f"unpacking {path.name}")
-    return unpack(path, work / "source")
+    return _unpacked(path, work / "source", str(path))
 
 
 def _from_bucket(source: str, work: Path, options: LoadOptions, notify: Notify) -> Fetched:
@@ -104,6 +104,13 @@ def _opened(path: Path, base: str, work: Path, notify: Notify) -> Fetched:
     if not is_archive(path):
         return Fetched(path.parent, base)
     notify(1.0, f"unpacking {path.name}")
-    root = unpack(path, work / "source")
+    root = _unpacked(path, work / "source", path.name)
     path.unlink()
     return Fetched(root)
+
+
+def _unpacked(path: Path, folder: Path, shown: str) -> Path:
+    root = unpack(path, folder)
+    if not any(root.iterdir()):
+        raise SourceError(f"The archive {shown!r} is empty: pack images and annotations into it.")
+    return root

@@ -7,7 +7,7 @@ import polars as pl
 
 from components.data_prep.classes import ClassPlan, plan_classes, stop_at_unknown
 from components.data_prep.outcome import PrepareOptions
-from components.data_prep.quality import Losses, measure_losses, refuse_bad_data, refuse_empty_data
+from components.data_prep.quality import Losses, measure_losses, refuse_bad_data, refuse_empty_data, refuse_no_boxes
 from components.data_prep.subset import choose_images
 from components.data_prep.validate import Checked, validate
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
@@ -51,6 +51,7 @@ def clean(dataset: Dataset, options: PrepareOptions) -> Cleaned:
     chosen, subset_rows = choose_images(dataset, options.subset, plan.mapping)
     if options.unknown_classes == "stop":
         stop_at_unknown(chosen.annotations, plan)
+    refuse_no_boxes(chosen.annotations, plan)
     checked = validate(chosen, plan, options.rule_book)
     losses = measure_losses(chosen, checked)
     ledger = pl.concat([dataset.ledger, subset_rows, checked.ledger])

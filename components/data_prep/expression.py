@@ -7,7 +7,6 @@ is neither below nor above anything.
 from collections.abc import Callable, Iterator
 
 import polars as pl
-from polars.exceptions import PolarsError
 
 from components.shared.expression import Expression
 from components.shared.expression_tree import (
@@ -21,7 +20,9 @@ from components.shared.expression_tree import (
     Literal,
     Logic,
     Node,
+    parts,
 )
+from components.shared.patterns import check_patterns
 
 _TYPES = {Kind.TEXT: pl.String(), Kind.NUMBER: pl.Float64()}
 _ORDER: dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
@@ -52,11 +53,11 @@ def calls(node: Node, *functions: str) -> Iterator[tuple[str, int]]:
     """The first argument of each call of these functions, and where it stands in the text."""
     if isinstance(node, Call) and node.function in functions and isinstance(node.arguments[0], Literal):
         yield str(node.arguments[0].value), node.arguments[0].place
-    for part in _parts(node):
+    for part in parts(node):
         yield from calls(part, *functions)
 
 
-def check_patterns(expression: Expression) -> None:
+def check_expression(expression: Expression) -> None:
     """Try the expression on an image without properties, for what only polars can tell.
 
     Raises:
@@ -66,12 +67,7 @@ def check_patterns(expression: Expression) -> None:
     columns |= {count_column(name): pl.Float64() for name, _ in calls(expression.tree, "has", "count")}
     columns |= {tag_column(key): pl.String() for key, _ in calls(expression.tree, "tag")}
     frame = pl.DataFrame({name: [None] for name in columns}, schema=columns)
-    for pattern, place in _patterns(expression.tree):
-        try:
-            frame.select(pl.lit("").str.contains(pattern))
-        except PolarsError as error:
-            reason = str(error).split("\n\n")[0].removeprefix("regex error: ").splitlines()
-            raise expression.error(place, f"the pattern cannot be used: {reason[-1].strip().rstrip('.')}") from error
+    check_patterns(expression)
     frame.filter(to_polars(expression.tree))
 
 
@@ -87,23 +83,6 @@ def to_polars(node: Node) -> pl.Expr:
         result = _ARITHMETIC[node.operator](to_polars(node.left), to_polars(node.right))
         return pl.when(result.is_finite()).then(result)
     return _call(node) if isinstance(node, Call) else _compare(node)
-
-
-def _parts(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, Call):
-        return node.arguments
-    if isinstance(node, Logic):
-        return node.operands
-    if isinstance(node, Arithmetic | Comparison):
-        return node.left, node.right
-    return (node.item,) if isinstance(node, Among) else ()
-
-
-def _patterns(node: Node) -> Iterator[tuple[str, int]]:
-    if isinstance(node, Call) and node.function == "matches" and isinstance(node.arguments[1], Literal):
-        yield str(node.arguments[1].value), node.arguments[1].place
-    for part in _parts(node):
-        yield from _patterns(part)
 
 
 def _logic(node: Logic) -> pl.Expr:

@@ -7,7 +7,6 @@ is that of the key. The smallest *position* would not do, it would put nearly ev
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +14,11 @@ import numpy.typing as npt
 import polars as pl
 
 from components.shared.errors import ConfigError
+from components.shared.grouping import check_group_by
 from components.shared.near_duplicates import MOST_PAIRS, Indices, Likeness, components, is_telling, link
 
 CHAIN_SHARE = 5  # near-duplicates may add a fifth of all images to a group, more is a chain and no scene
 FEWEST = 3  # groups that a split needs
-_FORMS = "'folder', 'folder:2', 'tag:<name>' or 'name:<regular expression>'"
-_FOLDER = re.compile(r"folder(?::([1-9]\d{0,2}))?")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Grouping:
     Attributes:
         images: ``image_id``, ``group`` (a number) and ``anchor``, the group's digest, 64 hex digits.
         near: near-duplicates, those too that were left apart; ``None`` when nobody looked for them.
-        flags: sentences about near-duplicates that could not be kept together.
+        flags: sentences about images without a key, and near-duplicates that could not be kept together.
     """
 
     images: pl.DataFrame
@@ -63,26 +61,6 @@ class Grouping:
         """Number of groups and the largest one's images."""
         sizes = self.images.get_column("group").value_counts().get_column("count")
         return GroupSummary(sizes.len(), int(sizes.max() or 0))  # type: ignore[arg-type]
-
-
-def check_group_by(group_by: str) -> None:
-    """Refuse a grouping that does not exist or whose pattern is no regular expression.
-
-    Raises:
-        ConfigError: with the value and what can be written instead.
-    """
-    kind, _, text = group_by.partition(":")
-    if not group_by or _FOLDER.fullmatch(group_by) or (kind == "tag" and text.strip()):
-        return
-    if kind != "name" or not text:
-        raise ConfigError(f"group_by is {group_by!r}; use {_FORMS}.")
-    try:
-        pl.Series(["name"]).str.extract(text, 0)
-    except pl.exceptions.PolarsError as error:
-        raise ConfigError(
-            f"group_by is {group_by!r}, whose pattern is no regular expression (Rust's kind, without look-around): "
-            f"{' '.join(str(error).split())[:200]}."
-        ) from error
 
 
 def group_keys(images: pl.DataFrame, group_by: str) -> pl.Series:
@@ -119,9 +97,10 @@ def find_groups(images: pl.DataFrame, *, group_by: str = "", near_duplicates: in
     """
     check_group_by(group_by)
     keys = group_keys(images, group_by)
+    alone = _alone_flags(images, keys, group_by)
     base = _by_content_and_key(images, keys)
     if near_duplicates < 0 or images.is_empty():
-        return Grouping(_with_anchors(images, keys, base))
+        return Grouping(_with_anchors(images, keys, base), flags=alone)
     hashes = images.get_column("phash").fill_null(0).to_numpy()
     telling = np.flatnonzero(is_telling(hashes))
     distinct, node = np.unique(hashes[telling], return_inverse=True)
@@ -141,16 +120,40 @@ def find_groups(images: pl.DataFrame, *, group_by: str = "", near_duplicates: in
         images=pl.DataFrame({"image_id": images.get_column("image_id").gather(telling[having]), "node": node[having]}),
         pairs=pl.DataFrame({"node": likeness.first, "other": likeness.second, "distance": likeness.distance}),
     )
-    return Grouping(_with_anchors(images, keys, labels), near, flags)
+    return Grouping(_with_anchors(images, keys, labels), near, (*alone, *flags))
+
+
+def _alone_flags(images: pl.DataFrame, keys: pl.Series, group_by: str) -> tuple[str, ...]:
+    """Tell of images without a key, which stand alone; refuse a ``group_by`` that keeps nothing together."""
+    alone = images.filter(keys.is_null()) if group_by else images.clear()
+    if alone.is_empty():
+        return ()
+    shown = repr(alone.item(0, "name"))
+    if alone.height == images.height:
+        hint = _known_tags(images) if group_by.startswith("tag:") else "look at the pattern and at the names"
+        raise ConfigError(
+            f"group_by is {group_by!r}, but none of the {images.height} images has it, such as {shown}: {hint}."
+        )
+    return (f"{alone.height:,} of {images.height:,} images have no {group_by!r}, such as {shown}: each stands alone.",)
+
+
+def _known_tags(images: pl.DataFrame) -> str:
+    read = [_tags(text) for text in images.get_column("tags").drop_nulls().unique()]
+    names = sorted({name for tags in read for name in tags})
+    return f"their tags are {', '.join(map(repr, names[:10]))}" if names else "they have no tags at all"
 
 
 def _tag(tags: str, name: str) -> str | None:
+    value = _tags(tags).get(name)
+    return None if value is None else str(value)
+
+
+def _tags(tags: str) -> dict[str, object]:
     try:
         found = json.loads(tags)
     except ValueError:
-        return None
-    value = found.get(name) if isinstance(found, dict) else None
-    return None if value is None else str(value)
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _capture_groups(pattern: str) -> list[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from components.data_prep.classes import ClassPlan, ClassWishes
-from components.data_prep.groups import GroupSummary, check_group_by
+from components.data_prep.groups import GroupSummary
 from components.data_prep.hashed import RESCUED, SplitPlan
 from components.data_prep.leaks import PAIRS
 from components.data_prep.rules import RuleBook
@@ -15,6 +15,7 @@ from components.data_prep.subset import parse_subset
 from components.data_prep.tiles import TileOptions
 from components.shared.dataset import Dataset
 from components.shared.errors import ConfigError
+from components.shared.grouping import check_group_by
 from components.shared.rules import resolve_rules
 
 MOST_BITS = 16  # of 64 that near-duplicates may differ in; unrelated pictures differ in about 32

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from components.data_prep.classes import ClassPlan
 from components.data_prep.validate import Checked
 from components.shared.dataset import Dataset
 from components.shared.errors import DataQualityError
@@ -59,6 +60,25 @@ def refuse_bad_data(losses: Losses, ledger: pl.DataFrame, limit: float) -> None:
         f"{losses.annotations} annotations had to be rejected, {losses.share:.1%}, which is more than "
         f"max_rejected_share {limit!r} allows (records by rule: {rules}): mend the source or raise the limit."
     )
+
+
+def refuse_no_boxes(annotations: pl.DataFrame, plan: ClassPlan) -> None:
+    """Stop when every annotation is of a class that is left out on request.
+
+    Raises:
+        DataQualityError: with the classes that were kept.
+    """
+    known = (
+        annotations.get_column("category")
+        .drop_nulls()
+        .replace_strict(plan.mapping, default=None, return_dtype=pl.String)
+    )
+    known = known.drop_nulls()
+    if known.len() and not known.is_in(list(plan.classes)).any():
+        raise DataQualityError(
+            f"No annotation is of the classes {', '.join(map(repr, plan.classes[:10]))}; all {known.len()} are of "
+            "classes that target_classes or drop_classes leave out: change these."
+        )
 
 
 def refuse_empty_data(images: pl.DataFrame, annotations: pl.DataFrame, classes: tuple[str, ...]) -> None:

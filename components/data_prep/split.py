@@ -126,8 +126,8 @@ def _split_all(facts: pl.DataFrame, objects: Objects, plan: SplitPlan, grouping:
     count = grouping.summary.count
     if count < len(SPLITS):
         raise DataQualityError(
-            f"All {facts.height} images are in {count} groups, too few for train, val and test: choose another "
-            "group_by, or bring images of other groups."
+            f"All {facts.height} images are in {count} group{'s' * (count > 1)}, too few for train, val and test "
+            "(near-duplicates join groups): choose another group_by, or bring images of other groups."
         )
     images, rescued, flags = divide_by_hash(facts, objects, plan.shares, plan)
     whole = "" if count == facts.height else f"; {count:,} groups of images that belong together stay whole"

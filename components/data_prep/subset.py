@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from components.data_prep import rows
-from components.data_prep.expression import calls, check_patterns, count_column, tag_column, to_polars
+from components.data_prep.expression import calls, check_expression, count_column, tag_column, to_polars
 from components.shared.dataset import Dataset
 from components.shared.errors import DataQualityError
 from components.shared.expression import Expression, parse
@@ -26,7 +26,7 @@ def parse_subset(text: str) -> Expression | None:
     if not text.strip():
         return None
     expression = parse(text)
-    check_patterns(expression)
+    check_expression(expression)
     return expression
 
 

@@ -66,6 +66,11 @@ def move_alias(store: Store, prefix: str, alias: str, version: str, *, expected:
     raise ConflictError(f"The alias {key!r} moved {_SWAPS} times while we tried to set it: try again.")
 
 
+def delete_alias(store: Store, prefix: str, alias: str) -> None:
+    """Forget an alias; fine when it does not exist."""
+    store.delete(_key(prefix, alias))
+
+
 def _key(prefix: str, alias: str) -> str:
     if not _NAME.fullmatch(alias):
         raise ConfigError(f"{alias!r} is no alias: use up to 63 of a-z, 0-9, '.', '_' and '-'.")

@@ -1,6 +1,7 @@
 """Archives from outside, unpacked without trusting a byte: .zip, .tar, .tar.gz and .tgz."""
 
 import gzip
+import io
 import shutil
 import stat
 import tarfile
@@ -18,6 +19,8 @@ from components.shared.errors import InputError, SourceError, UnsafeInputError
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _CHUNK = 1 << 20
 _LARGEST_HEADER = 16 << 20
+_LARGEST_DIRECTORY = 256 << 20
+_DIRECTORY_ENTRY = b"PK\x01\x02"  # what each member's entry in the directory of a zip begins with
 _RESERVE = 64 << 20
 _UTF8_FLAG = 0x800
 _ENCRYPTED_FLAG = 0x1
@@ -158,7 +161,7 @@ def _safe_path(name: str, archive: Path) -> PurePosixPath | None:
 
 @contextmanager
 def _open_zip(archive: Path, limits: Limits) -> Iterator[Iterator[_Member]]:
-    with zipfile.ZipFile(archive) as opened:
+    with _ZipStream(archive, limits) as stream, zipfile.ZipFile(stream) as opened:
         infos = opened.infolist()
         total = sum(info.file_size for info in infos)
         if len(infos) > limits.members:
@@ -167,6 +170,32 @@ def _open_zip(archive: Path, limits: Limits) -> Iterator[Iterator[_Member]]:
             raise UnsafeInputError(f"The archive {archive.name!r} unpacks to {total} bytes, {_bomb(limits)}.")
         members = [member for info in infos if (member := _zip_member(opened, info, archive, limits))]
         yield iter(members)
+
+
+class _ZipStream(io.BufferedReader):
+    """A file for zipfile, which reads a zip's directory at once and makes ten times as much memory of it."""
+
+    def __init__(self, archive: Path, limits: Limits) -> None:
+        super().__init__(io.FileIO(archive))
+        self._archive, self._limits = archive, limits
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Up to ``size`` bytes; raises ``UnsafeInputError`` where they are a directory that breaks the limits."""
+        if size is not None and size > _CHUNK:  # no other part of a zip is read in such pieces
+            self._check_directory(size)
+        return super().read(size)
+
+    def _check_directory(self, size: int) -> None:
+        where = f"The archive {self._archive.name!r}"
+        if size > _LARGEST_DIRECTORY:
+            raise UnsafeInputError(f"{where} has a directory of {size} bytes, the limit is {_LARGEST_DIRECTORY}.")
+        start, left, count, tail = self.tell(), size, 0, b""
+        while left > 0 and (block := super().read(min(left, _CHUNK))):
+            count += (tail + block).count(_DIRECTORY_ENTRY)
+            left, tail = left - len(block), block[1 - len(_DIRECTORY_ENTRY) :]
+        self.seek(start)
+        if count > self._limits.members:
+            raise UnsafeInputError(f"{where} has more than {self._limits.members} members: split it.")
 
 
 def _zip_member(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path, limits: Limits) -> _Member | None:

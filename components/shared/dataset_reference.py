@@ -11,7 +11,6 @@ from components.shared.store import Store
 SHORT = 12  # digits of a version that people are shown
 LEAST = 6  # digits that people have to give
 _DIGITS = re.compile(r"[0-9a-f]+")
-_WHOLE = 64
 
 
 @dataclass(frozen=True)
@@ -91,5 +90,6 @@ def _unknown_name(store: Store, name: str) -> str:
     names = known_names(store)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     shown = ", ".join(repr(known) for known in names[:6])
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}{' ...' if len(names) > 6 else ''}."  # noqa: PLR2004 - as many as fit a line
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""  # noqa: PLR2004 - as many as fit a line
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}{more}."
     return f"There is no dataset {name!r} in {store.uri!r}: {hint}"

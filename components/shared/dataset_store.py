@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import polars as pl
 from pydantic import ValidationError
 
-from components.shared.aliases import ANY, Alias, find_alias, move_alias
+from components.shared.aliases import ANY, Alias, delete_alias, find_alias, move_alias
 from components.shared.dataset import MANIFEST, TABLES, Dataset, Manifest, ShardReference
 from components.shared.errors import ConfigError, ConflictError, CorruptionError, NotFoundError, StoreError
+from components.shared.files import sha256_file
 from components.shared.lease import committing
 from components.shared.shards import Location, shard_key
 from components.shared.store import Store
@@ -38,7 +40,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(
-            f"{name!r} is no dataset name: use up to 63 of a-z, 0-9, '.', '_' and '-', the first no sign."
+            f"{name!r} is no dataset name: use up to 63 of a-z, 0-9, '.', '_' and '-', the first a letter or digit."
         )
     return name
 
@@ -77,17 +79,26 @@ def commit(store: Store, dataset: Dataset, *, alias: str | None = LATEST) -> Man
     return found
 
 
-def remove(store: Store, name: str, version: str) -> None:
+def remove(store: Store, name: str, version: str, *, with_aliases: bool = False) -> None:
     """Take a version out of the store: its manifest first, then its tables; its shards are left to the collector.
+
+    Args:
+        store: the object store.
+        name: of the dataset.
+        version: 64 hex digits.
+        with_aliases: remove the aliases that point to it as well, before it.
 
     Raises:
         NotFoundError: there is no such version.
-        ConflictError: an alias points to it.
+        ConflictError: an alias points to it and may not be removed.
     """
     for alias, target in aliases(store, name).items():
-        if target == version:
+        if target == version and with_aliases:
+            delete_alias(store, _prefix(name), alias)
+        elif target == version:
             raise ConflictError(
-                f"The alias {alias!r} of {name!r} points to version {version!r}: move the alias, then remove it."
+                f"The alias {alias!r} of {name!r} points to version {version!r}: move it with `datasets alias`, or"
+                " remove the version with its aliases (`datasets rm --with-aliases`)."
             )
     home = _version_key(name, version)
     if not store.exists(f"{home}/{MANIFEST}"):
@@ -211,16 +222,16 @@ def known_images(store: Store, name: str) -> dict[str, Location]:
     seen: set[str] = set()
     for version in _latest_first(store, name):
         try:
-            shards = {shard.sha256 for shard in read_manifest(store, name, version).shards}
+            manifest = _read_tagged_manifest(store, name, version)[0]
+            shards = {shard.sha256 for shard in manifest.shards}
             if shards <= seen:
                 continue
-            images = read(store, name, version).images
-        except StoreError as error:
+            places = _places(store, name, manifest)
+        except (StoreError, pl.exceptions.ColumnNotFoundError) as error:
             _logger.warning("Version %s of %r cannot be read, its images are not reused: %s", version, name, error)
             continue
         seen |= shards
-        rows = images.select("sha256", "shard", "offset", "bytes").drop_nulls().unique("sha256").iter_rows()
-        for digest, shard, offset, length in rows:
+        for digest, shard, offset, length in places.iter_rows():
             if shard_key(shard) in present:
                 found.setdefault(digest, Location(shard, offset, length))
     return found
@@ -238,6 +249,18 @@ def describe_shards(store: Store, digests: Iterable[str]) -> tuple[ShardReferenc
     if missing:
         raise NotFoundError(f"The shard {missing[0]!r} is not in {store.uri!r}: load the data into this store first.")
     return tuple(ShardReference(sha256=digest, size=sizes[shard_key(digest)]) for digest in wanted)
+
+
+def _places(store: Store, name: str, manifest: Manifest) -> pl.DataFrame:
+    """Where a version's images lie: the four columns that say it, and nothing else of its tables, a row an image."""
+    key = f"{_version_key(name, manifest.version)}/{table_file('images', manifest)}"
+    with TemporaryDirectory(prefix="images-") as folder:
+        path = Path(folder) / "images.parquet"
+        store.download(key, path)
+        if sha256_file(path) != manifest.tables.get("images"):
+            raise CorruptionError(f"{key!r} is not the table its manifest describes: load the data again.")
+        images = pl.read_parquet(path, columns=["sha256", "shard", "offset", "bytes"], glob=False)
+    return images.drop_nulls().unique("sha256")
 
 
 def _latest_first(store: Store, name: str) -> list[str]:

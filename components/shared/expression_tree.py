@@ -109,3 +109,14 @@ class Logic(Node):
 
     operator: str
     operands: tuple[Node, ...]
+
+
+def parts(node: Node) -> tuple[Node, ...]:
+    """The nodes right below one."""
+    if isinstance(node, Call):
+        return node.arguments
+    if isinstance(node, Logic):
+        return node.operands
+    if isinstance(node, Arithmetic | Comparison):
+        return node.left, node.right
+    return (node.item,) if isinstance(node, Among) else ()

@@ -2,19 +2,30 @@
 
 import hashlib
 import os
+import re
+import time
 import uuid
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 CHUNK = 1 << 20
+ABANDONED = 3600.0  # seconds without a byte after which a half-written file of another machine has no writer
+
+_HALF_WRITTEN = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.tmp")  # machine and process of its writer
 
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; when the block ends well it replaces ``path``, else it vanishes."""
+    """Give a temporary path beside ``path``; when the block ends well it replaces ``path``, else it vanishes.
+
+    What a killed writer left half-written in the folder is removed by the first write of a later process.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    remove_abandoned(path.parent.absolute())
+    temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as handle:
@@ -22,6 +33,33 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1024)  # once a folder is enough, and one of many files is slow to list
+def remove_abandoned(folder: Path) -> None:
+    """Remove the half-written files of a folder whose writers are gone; what cannot be removed stays."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            written = _HALF_WRITTEN.fullmatch(entry.name)
+            if written and entry.is_file(follow_symlinks=False):
+                old = time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED
+                if old or (written[1] == _machine() and not _is_running(int(written[2]))):
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    """Eight hex digits that tell this host (or pod) from others."""
+    return f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # it runs, as another user
+    return True
 
 
 def sha256_file(path: Path) -> str:

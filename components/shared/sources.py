@@ -80,15 +80,6 @@ def kind_of(source: str) -> Kind:
     raise SourceError(f"{redacted(source)!r} cannot be loaded: there is no reader for {scheme}://; give {READABLE}.")
 
 
-def is_sample(source: str) -> bool:
-    """Whether the source is the built-in sample.
-
-    Raises:
-        SourceError: it names a sample that does not exist.
-    """
-    return source.startswith("sample:") and kind_of(source) is Kind.SAMPLE
-
-
 def local_path(source: str) -> Path:
     """The path of a source on this machine, also when written as a ``file://`` address, percent signs decoded.
 
@@ -142,6 +133,11 @@ def check_source(text: str, *, sql_query: str | None = None, allow_private_addre
                 f"{redacted(source)!r} is a database, but sql_query is empty: give a query that yields the columns"
                 " image, label, x, y, width and height."
             )
+    if sql_query and sql_query.strip() and not any(kind_of(source) is Kind.DATABASE for source in split_sources(text)):
+        raise SourceError(
+            f"sql_query is given, but {shown_sources(text)!r} is no database: leave it empty, or give"
+            " postgresql+psycopg://user@host/database."
+        )
 
 
 def shown_sources(text: str) -> str:

@@ -104,7 +104,10 @@ def open_store(uri: str) -> Store:
         path = uri if scheme is None else unquote(uri.removeprefix("file://"))
         if not path.strip():
             raise ConfigError(f"The store {uri!r} names no folder: write 'file:///absolute/folder'.")
-        return FileStore(Path(path))
+        store = FileStore(Path(path))
+        if store.root.exists() and not store.root.is_dir():
+            raise ConfigError(f"The store {uri!r} is a file: give a folder, or one that does not exist yet.")
+        return store
     if scheme[1] == "s3":
         from components.shared.store_s3 import S3Store
 

@@ -34,9 +34,11 @@ def endpoint_of(environment: Mapping[str, str]) -> str:
     except ValueError:
         sound = False
     if not sound or parts.username or parts.path.strip("/") or parts.query:
-        shown = parts.netloc.rpartition("@")[2]  # whatever stands before an @ may be a password
+        text = parts.netloc or environment[name].strip().partition("?")[0]
+        shown = text.rpartition("@")[2]  # whatever stands before an @ may be a password
         raise ConfigError(
-            f"{name} (host {shown!r}) is no endpoint: write for example 'http://seaweedfs.kubeflow:9000'."
+            f"{name} (host {shown!r}) is no endpoint: write scheme, host and port alone, for example"
+            " 'http://seaweedfs.kubeflow:9000'."
         )
     return f"{parts.scheme}://{parts.netloc}"
 

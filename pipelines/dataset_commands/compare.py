@@ -10,6 +10,7 @@ from rich.table import Table
 from components.shared import dataset_store
 from components.shared.dataset_diff import ClassChange, DatasetDiff, compare
 from components.shared.dataset_reference import Reference, find
+from components.shared.errors import ConfigError
 from components.shared.store import Store
 from pipelines.dataset_commands.output import Answer, line, names
 
@@ -53,7 +54,10 @@ def report_datasets(options: argparse.Namespace, store: Store) -> Answer:
         label: dataset_store.read(store, each.name, each.version)
         for label, each in zip(_labels(references), references, strict=True)
     }
-    write_comparison(options.output, datasets, store)
+    try:
+        write_comparison(options.output, datasets, store)
+    except OSError as error:
+        raise ConfigError(f"The page {str(options.output)!r} cannot be written: {error.strerror}.") from error
     data = {"store": store.uri, "datasets": [asdict(each) for each in references], "report": str(options.output)}
     return Answer(data, lambda console: line(console, "report", options.output))
 

@@ -73,7 +73,7 @@ def remove_version(options: argparse.Namespace, store: Store) -> Answer:
     if "@" not in options.dataset:
         raise ConfigError(f"{options.dataset!r} names no version: write {options.dataset + '@VERSION'!r}.")
     reference = find(store, options.dataset)
-    dataset_store.remove(store, reference.name, reference.version)
+    dataset_store.remove(store, reference.name, reference.version, with_aliases=options.with_aliases)
     data = {"store": store.uri, "removed": asdict(reference)}
     return Answer(data, lambda console: line(console, "removed", f"{reference}; its images go with the next gc"))
 
@@ -106,7 +106,7 @@ def _show_collection(console: Console, found: Collection, *, listed: bool) -> No
     for piece in found.garbage if listed else ():
         line(console, "", f"{piece.entry.key} ({piece.kind}, {size(piece.entry.size)}, {_age(piece)})")
     line(console, "kept", f"{found.kept_shards} shards that {found.manifests} versions reach")
-    verb = "removed" if found.removed else "would remove"
+    verb = "removed" if found.removed else "would go"
     line(console, verb, f"{_counted(found.garbage)}, {size(found.bytes)}")
     if found.young:
         line(console, "too young", f"{_counted(found.young)}: no version reaches them, or not yet")

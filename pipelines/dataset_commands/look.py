@@ -104,10 +104,9 @@ def _show_manifest(
     if manifest.parent:
         line(console, "made from", manifest.parent)
     negatives = images.height - dataset.annotations.get_column("image_id").n_unique()
-    missing, broken = (
-        images.get_column("sha256").null_count(),
-        images.height - images.get_column("problem").null_count(),
-    )
+    there = pl.col("sha256").is_not_null()
+    missing = images.filter(~there).height
+    broken = images.filter(there & pl.col("problem").is_not_null()).height
     line(console, "images", f"{images.height:,} ({negatives:,} without boxes, {missing:,} missing, {broken:,} broken)")
     line(console, "boxes", f"{manifest.annotation_count:,} in {len(manifest.classes)} classes")
     line(console, "bytes", f"{size(int(images.get_column('bytes').sum()))} of images")

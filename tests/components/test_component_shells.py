@@ -21,16 +21,27 @@ ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "ultralytics", "bentoml", "polars", "cv2", "numpy", "PIL")
 
 
+def imported(path: Path) -> list[str]:
+    """What a file imports when it is loaded."""
+    modules = []
+    for node in ast.parse(path.read_text()).body:
+        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    return modules
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_component_imports_only_the_standard_library_kfp_and_the_artifacts(step: str) -> None:
-    tree = ast.parse((ROOT / "components" / step / "component.py").read_text())
     allowed = {"kfp", "components", *sys.stdlib_module_names}
-    for node in tree.body:
-        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        for module in modules:
-            assert module.split(".")[0] in allowed
-            assert not module.startswith("components") or module == "components.artifacts"
+    for module in imported(ROOT / "components" / step / "component.py"):
+        assert module.split(".")[0] in allowed
+        assert not module.startswith("components") or module == "components.artifacts"
+
+
+def test_shared_modules_load_without_kfp_torch_and_the_training_library() -> None:
+    heavy = {"kfp", "torch", "torchvision", "ultralytics"}
+    for path in (ROOT / "components" / "shared").rglob("*.py"):
+        assert not heavy & {module.split(".")[0] for module in imported(path)}, path
 
 
 def test_the_dag_loads_without_any_heavy_library() -> None:
@@ -61,6 +72,7 @@ def test_kfp_rebuilds_our_artifacts_as_our_classes(kind: type[dsl.Artifact]) -> 
     assert artifacts_module.__doc__
 
 
+@pytest.mark.slow
 def test_the_data_components_run_as_plain_functions(tmp_path: Path) -> None:
     """In a process of their own, because a step takes over logging and signals."""
     code = f"""

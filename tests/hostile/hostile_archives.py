@@ -65,6 +65,12 @@ def _zip_that_lies(_outside: Path) -> bytes:
     return data.replace(struct.pack("<L", 5000), struct.pack("<L", 10))
 
 
+def _zip_of_millions(_outside: Path) -> bytes:
+    """Nothing but a directory: a hundred megabytes that would be gigabytes of objects."""
+    directory = (b"PK\x01\x02" + bytes(42)) * 2_000_001
+    return directory + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, len(directory), 0, 0)
+
+
 def _zip_with_one_body(_outside: Path) -> bytes:
     """Many members that share the bytes of one, as the better zip bombs do."""
     buffer = io.BytesIO()
@@ -170,6 +176,7 @@ CASES = (
     Case("a zip member with a NUL", _file("a.zip", _zip_with_nul), "evil", UNSAFE),
     Case("a zip member below a file", _zipped("images/good.jpg/evil.jpg"), "images/good.jpg/evil.jpg", UNSAFE),
     Case("a zip bomb", _file("a.zip", _zip_bomb), "a.zip", UNSAFE),
+    Case("a zip of two million empty members", _file("a.zip", _zip_of_millions), "a.zip", UNSAFE),
     Case("a zip bomb of overlapping members", _file("a.zip", _zip_with_one_body), "a.zip", UNSAFE),
     Case("a zip that lies about a size", _file("a.zip", _zip_that_lies), "a.zip", SOURCE),
     Case("a zip cut short", _file("a.zip", lambda _: _zip()[:-30]), "a.zip", SOURCE),

@@ -124,7 +124,12 @@ CASES = (
         "a.json",
     ),
     _json("JSON cut short", _HEAD, "a.json", FORMAT),
-    _json("JSON with half a surrogate pair for a class", coco("a.jpg").replace('"cat"', '"\\ud800"'), "a.json"),
+    _json(
+        "JSON with half a surrogate pair for a class",
+        coco("a.jpg", categories=[{"id": 1, "name": "cat"}, {"id": 2, "name": "\ud800"}]),
+        "a.json",
+        rule="unsafe name",
+    ),
     _json("JSON with half a surrogate pair for a name", coco("a.jpg", "\ud800.jpg"), "a.json", rule="unsafe name"),
     _json("JSON in another encoding", coco("a.jpg").encode("utf-16"), "", rule=HARMLESS),
     _json(

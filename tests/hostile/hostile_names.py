@@ -129,17 +129,17 @@ CASES = (
     Case(
         "a data.yaml whose folder climbs",
         tree({"data.yaml": "train: ../../outside\nnames: [cat]\n"}),
-        "",
+        "data.yaml lists '../../outside'",
         None,
-        HARMLESS,
+        _NAME,
         "yolo",
     ),
     Case(
         "a list of images elsewhere",
         _outside("images/good.jpg\nOUTSIDE/secret.jpg\n../../outside/secret.jpg\n", "train.txt"),
-        "secret.jpg",
+        "train.txt lists '../../outside/secret.jpg'",
         None,
-        "missing image",
+        _NAME,
         "yolo",
     ),
     Case(

@@ -16,7 +16,7 @@ from hostile_documents import CASES as DOCUMENTS
 from hostile_names import CASES as NAMES
 from hostile_pictures import CASES as PICTURES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hostile")]
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5.0
 MEGABYTES = 256.0

@@ -167,7 +167,7 @@ def test_verify_wants_a_version_or_all(command: Command, versions: tuple[str, st
 def test_gc_removes_what_no_version_reaches(command: Command, store: Store, versions: tuple[str, str]) -> None:
     assert command.json("gc", "--older-than", "0")["garbage"] == []
     assert command("rm", f"cats@{versions[1]}") == 1
-    assert "move the alias" in " ".join(command.err.split())
+    assert "move it with `datasets alias`" in " ".join(command.err.split())
     assert command("alias", "cats", "latest", versions[0]) == 0
     assert command("rm", "cats") == 2
     assert command("rm", f"cats@{versions[1]}") == 0
@@ -241,6 +241,42 @@ def test_a_missing_command_or_number_is_bad_input(capsys: pytest.CaptureFixture[
             main(arguments)
         assert ended.value.code == 2
     capsys.readouterr()
+
+
+def test_the_last_version_goes_with_its_aliases(command: Command, versions: tuple[str, str]) -> None:
+    assert command("rm", f"cats@{versions[0]}") == 0
+    assert command("rm", "cats@latest", "--with-aliases") == 0
+    assert command.json("list")["datasets"] == []
+
+
+def test_a_target_that_cannot_be_written_is_told_in_a_sentence(
+    command: Command, versions: tuple[str, str], tmp_path: Path
+) -> None:
+    del versions
+    (tmp_path / "file").write_bytes(b"")
+    assert command("report", "cats", "-o", tmp_path) == 2
+    assert command("report", "cats", "-o", tmp_path / "file" / "page.html") == 2
+    assert command("export", "cats", "--format", "coco", tmp_path / "file" / "out") == 2
+    assert command("export", "cats", "--format", "coco", tmp_path / "cats.tar.gz") == 2
+    assert "give a folder, .zip or .tar" in command.err
+
+
+def test_a_full_disk_under_the_output_is_a_sentence_and_a_failure(store: Store, versions: tuple[str, str]) -> None:
+    del versions
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    for extra in ([], ["--json"]):
+        with Path("/dev/full").open("w") as full:
+            arguments = [sys.executable, "-m", "pipelines.datasets", "list", "--store", store.uri, *extra]
+            done = subprocess.run(arguments, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: The output cannot be written")
+
+
+def test_a_store_that_is_a_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    assert main(["list", "--store", str(tmp_path / "file")]) == 2
+    assert "is a file: give a folder" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_split_is_shown_as_one(command: Command, store: Store, versions: tuple[str, str]) -> None:

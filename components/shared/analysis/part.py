@@ -101,10 +101,6 @@ class Part:
         """A column of ``measures`` without nulls."""
         return numbers(self.measures.get_column(name))
 
-    def of_images(self, expression: pl.Expr) -> Floats:
-        """An expression on the images' columns, without nulls."""
-        return numbers(self.images.select(expression.alias("value")).get_column("value"))
-
 
 def numbers(values: pl.Series) -> Floats:
     """A column as floats without nulls."""

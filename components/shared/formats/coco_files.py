@@ -5,6 +5,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from components.shared.formats.names import folder_of, join, normal, split_of_file, split_of_folder
@@ -81,6 +82,7 @@ class Finder:
         self.tree = tree
         self.document = document
         self.split = split_of_file(document)
+        self._names = names
         self._folders = self._ordered_folders(names)
         self._basenames = Counter(name.replace("\\", "/").rpartition("/")[2] for name in names)
 
@@ -91,13 +93,18 @@ class Finder:
         for candidate in (as_given, slashed) if as_given != slashed else (as_given,):
             for folder in self._folders:
                 path = f"{folder}/{candidate}" if folder else candidate
-                if path in self.tree.files:
+                if path in self.tree.files and (len(folder) <= len(self._folders[0]) or path not in self._claimed):
                     return candidate, path
         basename = slashed.rpartition("/")[2]
         same = self.tree.by_name.get(basename, ())
         if len(same) == 1 and self._basenames[basename] == 1 and self._fits(same[0]):
             return slashed, same[0]
         return slashed, None
+
+    @cached_property
+    def _claimed(self) -> frozenset[str]:
+        """What the names mean in the first folder: in one below it the end of such a path is another image."""
+        return frozenset(join(self._folders[0], normal(name.replace("\\", "/"))) for name in self._names)
 
     def _fits(self, folder: str) -> bool:
         """Another split's folder holds other images, even under the same names."""

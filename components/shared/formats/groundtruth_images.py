@@ -51,8 +51,9 @@ def reference(text: str, manifest: str, base: str | None) -> Reference | str:
     if scheme != "s3":
         path = unquote(path.partition("?")[0].partition("#")[0])
     key = normal(path.lstrip("/"))
-    below = normal(text.removeprefix(f"{base.rstrip('/')}/")) if base and scheme == "s3" else text
-    shown = below if below != text and not why_unsafe(below) else key
+    start = f"{base.rstrip('/')}/" if base and scheme == "s3" else None
+    below = normal(text.removeprefix(start)) if start and text.startswith(start) else key
+    shown = key if why_unsafe(below) else below
     uri = text if text.startswith(_ADDRESSES) else None
     return why_unsafe(key) or why_unsafe(f"{host}/{key}") or Reference(shown, f"{host}/{key}", uri, home, split)
 

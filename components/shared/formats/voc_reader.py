@@ -4,6 +4,7 @@ import decimal
 import logging
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -226,11 +227,8 @@ class VocReader:
     def _find(self, xml: str, said: str) -> str | None:
         """The image of an annotation file: of the same name in a folder for images, else the one it names."""
         folder, _, stem = without_suffix(xml).rpartition("/")
-        near = self._folders.get(folder)
-        if near is None:
-            near = self._folders[folder] = list(dict.fromkeys(_folders_near(self.tree, folder)))
         name = said.rpartition("/")[2]
-        found = next((found for base in near if (found := self._by_stem.get(join(base, stem)))), None)
+        found = self._beside(without_suffix(xml))
         if found:
             named = [image for image in found if image.rpartition("/")[2] == name]
             return (named or found)[0]
@@ -238,14 +236,30 @@ class VocReader:
         wanted = [stem]
         if join(folder, without_suffix(name)) not in self._annotated:
             wanted += [path for path in (said, name) if path]
-        for base in near:
+        for base in self._near(folder):
             for path in wanted:
                 if join(base, path) in self.tree.files:
                     return join(base, path)
-                if path != stem and (found := self._by_stem.get(join(base, without_suffix(path)))):
+                if path != stem and (found := self._by_stem.get(join(base, without_suffix(path)), [])):
                     return found[0]
         same = self._stems.get(stem, [])
-        return same[0] if len(same) == 1 else None
+        return same[0] if len(same) == 1 and same[0] not in self._claimed else None
+
+    @cached_property
+    def _claimed(self) -> frozenset[str]:
+        """The images that have an annotation file in the folder for it."""
+        return frozenset(image for path in self._annotated for image in self._beside(path))
+
+    def _beside(self, path: str) -> list[str]:
+        """The images of the name of an annotation file, given without its suffix, in the first folder that has one."""
+        folder, _, stem = path.rpartition("/")
+        return next((found for base in self._near(folder) if (found := self._by_stem.get(join(base, stem)))), [])
+
+    def _near(self, folder: str) -> list[str]:
+        near = self._folders.get(folder)
+        if near is None:
+            near = self._folders[folder] = list(dict.fromkeys(_folders_near(self.tree, folder)))
+        return near
 
 
 def _cut(path: str) -> tuple[str, str]:

@@ -2,14 +2,18 @@
 
 import logging
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from components.shared.documents import parse_yaml
 from components.shared.errors import FormatError, InputError
-from components.shared.formats.names import below_images, folder_of, join, normal, split_of_folder, why_unsafe
+from components.shared.formats.names import below_images, clean, folder_of, join, normal, split_of_folder, why_unsafe
+from components.shared.formats.rows import shorten
 from components.shared.formats.tree import Tree
 from components.shared.images import SUFFIXES
+from components.shared.ledger import Action, Entry, Rule
+
+Record = Callable[[Entry], None]  # takes a ledger entry
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +62,11 @@ def configuration(tree: Tree) -> Configuration:
     return _from_yaml(tree) or _from_darknet(tree) or _from_lists(tree)
 
 
-def place(tree: Tree, config: Configuration) -> list[Placed]:
+def place(tree: Tree, config: Configuration, record: Record) -> list[Placed]:
     """The images that belong to the source, in its order; one that two splits list appears twice.
 
-    With a configuration these are the images it lists, else all images, their split said by their folder.
+    With a configuration these are the images it lists, else all images, their split said by their folder. Paths that
+    mean nothing in the source and would leave it are followed nowhere, and recorded.
 
     Raises:
         FormatError: the configuration's training images do not exist though others do.
@@ -74,8 +79,9 @@ def place(tree: Tree, config: Configuration) -> list[Placed]:
             if target is None:
                 missing.append(split)
                 logger.warning("%r lists %r for %s, which is not in the source.", config.path, entry, split)
+                _record_outside(record, config.path, entry, Action.REJECTED)
             else:
-                found.extend(_expand(tree, target, split, config))
+                found.extend(_expand(tree, target, split, config, record))
     if found and "train" in missing:
         raise FormatError(f"{config.path!r} lists training images that are not in the source: correct its 'train'.")
     return found or _shortened([(path, _nearest_split(path)) for path in tree.images])
@@ -104,7 +110,15 @@ def _short(path: str, shared: str) -> str:
     return rest if slash and split_of_folder(first) else inside[1]
 
 
-def _expand(tree: Tree, target: str, split: str, config: Configuration) -> Iterator[Placed]:
+def _record_outside(record: Record, file: str, said: str, action: Action) -> None:
+    """Record a path that would leave the source; one that merely is not there is no such thing."""
+    problem = why_unsafe(said)
+    if problem:
+        detail = clean(f"{file} lists {shorten(said)!r}: {problem}, so nothing was read there")
+        record(Entry(clean(file), Rule.UNSAFE_NAME, action, detail=detail))
+
+
+def _expand(tree: Tree, target: str, split: str, config: Configuration, record: Record) -> Iterator[Placed]:
     if target not in tree.files:
         start = f"{target}/" if target else ""
         below = [path for path in tree.images if path.startswith(start)]
@@ -115,10 +129,10 @@ def _expand(tree: Tree, target: str, split: str, config: Configuration) -> Itera
     elif posixpath.splitext(target)[1].lower() in SUFFIXES:
         yield from _shortened([(target, split)])
     else:
-        yield from _listed(tree, target, split, config)
+        yield from _listed(tree, target, split, config, record)
 
 
-def _listed(tree: Tree, target: str, split: str, config: Configuration) -> Iterator[Placed]:
+def _listed(tree: Tree, target: str, split: str, config: Configuration, record: Record) -> Iterator[Placed]:
     """The images a list file names; paths of another machine are matched by their tail."""
     paths, gone = [], []
     for line in tree.read(target).decode("utf-8-sig", "replace").splitlines():
@@ -132,6 +146,7 @@ def _listed(tree: Tree, target: str, split: str, config: Configuration) -> Itera
             paths.append((path, split))
     yield from _shortened(paths)
     for name in gone:
+        _record_outside(record, target, name, Action.KEPT)
         inside = below_images(name.lstrip("./"))
         short = (inside[1] if inside else name.rpartition("/")[2]) or name
         yield Placed(name if why_unsafe(name) is None else short, short, split, exists=False)

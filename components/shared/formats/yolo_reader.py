@@ -60,7 +60,7 @@ def read(root: Path, _options: ReadOptions = DEFAULT_OPTIONS) -> Parsed:
     pairs = _Pairs(tree)
     labels: dict[int, str] = {}
     listed: dict[str, tuple[int, str | None]] = {}
-    for item in place(tree, config):
+    for item in place(tree, config, rows.record):
         problem = why_unsafe(item.path) or why_unsafe(item.short)
         if problem:
             rows.reject(item.path, Rule.UNSAFE_NAME, f"{config.path}: image name {item.path!r}: {problem}")

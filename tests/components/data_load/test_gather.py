@@ -8,6 +8,7 @@ import pytest
 from components.data_load.gather import gather
 from components.data_load.options import LoadOptions
 from components.shared.errors import ConfigError, FormatError, SourceError
+from components.shared.formats import tree
 from components.shared.formats.base import Parsed
 from components.shared.ledger import Rule
 
@@ -80,6 +81,24 @@ def test_one_data_set_with_its_labels_in_two_formats_is_not_taken_for_two(tmp_pa
     with pytest.raises(FormatError, match="parameter format"):
         read(root, tmp_path / "work")
     assert read(root, tmp_path / "coco", format="coco").images.height == 1
+
+
+def test_a_ymir_set_is_one_data_set_and_its_folder_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "set"
+    for folder in ("images", "gt", "pred"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "a.jpg").with_suffix(".jpg" if folder == "images" else ".xml").write_text(
+            VOC.format(name="a.jpg")
+        )
+    listed: list[Path] = []
+    look = tree._scan
+    monkeypatch.setattr(tree, "_scan", lambda folder: listed.append(folder) or look(folder))
+    gathered = gather(LoadOptions(source=str(root)), tmp_path / "work")
+    assert gathered.formats == "ymir"
+    assert gathered.parsed.annotations["kind"].to_list() == ["ground_truth", "prediction"]
+    assert listed == [root]
 
 
 def test_a_broken_data_set_beside_two_good_ones_is_not_dropped(tmp_path: Path) -> None:

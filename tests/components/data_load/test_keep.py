@@ -167,6 +167,7 @@ class Counting:
         return counted
 
 
+@pytest.mark.slow
 def test_a_thousand_images_cost_at_most_ten_requests(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ load(LoadOptions(sys.argv[1], name="demo"), sys.argv[2], Path("out"), Path("repo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_load_leaves_no_process_behind(tmp_path: Path, signal_: signal.Signals) -> None:
     folder = tmp_path / "source"

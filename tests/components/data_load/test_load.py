@@ -301,7 +301,8 @@ def test_a_name_that_cannot_name_a_dataset_is_refused_before_anything_is_kept(tm
 
 
 def test_a_store_that_cannot_be_written_fails_with_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "store").write_text("in the way")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "shards").write_text("in the way")
     with pytest.raises(StoreError):
         bring(tmp_path, write_coco(tmp_path / "source", pictures(1)))
 

@@ -20,6 +20,7 @@ from components.shared.files import digest_of_digests, sha256_tree
 from components.shared.images import probe
 from components.shared.ledger import Action, Rule
 
+pytestmark = pytest.mark.xdist_group("workbench")
 REPO = Path(__file__).resolve().parents[3]
 IMAGES, EDGE = 48, 128
 WRITE = "import sys; from pathlib import Path; from components.data_load.sample import write_sample; write_sample(Path(sys.argv[1]), images=20, edge=96, seed=3)"  # noqa: E501
@@ -35,6 +36,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def document(sample: Path) -> dict[str, Any]:
     return json.loads((sample / ANNOTATIONS).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def shown() -> list[tuple[str, ...]]:
+    """The tools of each of 160 images."""
+    return [tuple(scene.tools) for scene in scenes(images=160, edge=96, seed=2)]
 
 
 def annotations_of(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -120,15 +127,15 @@ def test_a_box_holds_the_tool_and_not_its_shadow(tool: str) -> None:
     assert max(scene.boxes()[0][2:]) <= 256 * LARGEST * 1.2
 
 
-def test_screwdrivers_are_four_times_as_frequent_as_the_other_tools() -> None:
-    counts = Counter(tool for scene in scenes(images=160, edge=96, seed=0) for tool in scene.tools)
+def test_screwdrivers_are_four_times_as_frequent_as_the_other_tools(shown: list[tuple[str, ...]]) -> None:
+    counts = Counter(tool for tools in shown for tool in tools)
     others = [counts[tool] for tool in TOOLS if tool != "screwdriver"]
     assert counts["screwdriver"] / np.mean(others) == pytest.approx(4, rel=0.1)
     assert max(others) - min(others) <= 4
 
 
-def test_a_few_images_show_no_tool_and_none_shows_more_than_five() -> None:
-    counts = Counter(len(scene.tools) for scene in scenes(images=160, edge=96, seed=2))
+def test_a_few_images_show_no_tool_and_none_shows_more_than_five(shown: list[tuple[str, ...]]) -> None:
+    counts = Counter(len(tools) for tools in shown)
     assert 5 <= counts[0] <= 15
     assert max(counts) <= 5
 

@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.data_prep.groups import Grouping, check_group_by, find_groups, group_keys
+from components.data_prep.groups import Grouping, find_groups, group_keys
 from components.shared.dataset import Dataset
 from components.shared.errors import ConfigError
+from components.shared.grouping import check_group_by
 
 MakeDataset = Callable[..., Dataset]
 PICTURE = 0x0F0F_F0F0_3C3C_5A5A
@@ -39,6 +40,16 @@ def test_keys(make_dataset: MakeDataset, group_by: str, keys: list[str | None]) 
         {"name": "a/c/plain.jpg", "tags": None},
     ]
     assert group_keys(make_dataset(images).images, group_by).to_list() == keys
+
+
+def test_images_without_a_key_are_told_and_a_key_nobody_has_is_refused(make_dataset: MakeDataset) -> None:
+    images = make_dataset([{"tags": '{"camera": "x"}'}, {"tags": None}, {"tags": "no json"}]).images
+    (flag,) = find_groups(images, group_by="tag:camera").flags
+    assert "2 of 3 images have no 'tag:camera'" in flag
+    with pytest.raises(ConfigError, match=r"none of the 3 images has it.*their tags are 'camera'"):
+        find_groups(images, group_by="tag:site")
+    with pytest.raises(ConfigError, match="look at the pattern"):
+        find_groups(images, group_by="name:nobody")
 
 
 def test_broken_tags_stand_alone(make_dataset: MakeDataset) -> None:

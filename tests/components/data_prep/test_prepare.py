@@ -201,8 +201,13 @@ def test_no_image_left_is_refused(make_dataset: MakeDataset) -> None:
 
 
 def test_no_box_left_is_refused(make_dataset: MakeDataset) -> None:
-    with pytest.raises(DataQualityError, match="No box of the classes dog is left in 4 images"):
-        prepare(make_dataset(SAFE, [{}]), replace(TOLERANT, target_classes=("dog",)))
+    with pytest.raises(DataQualityError, match="No box of the classes cat, dog is left in 4 images"):
+        prepare(make_dataset(SAFE, [{"x": 500.0}]), TOLERANT)
+
+
+def test_no_box_of_the_wanted_classes_says_so_before_any_limit(make_dataset: MakeDataset) -> None:
+    with pytest.raises(DataQualityError, match="No annotation is of the classes 'dog'; all 1 are of classes that"):
+        prepare(make_dataset([*SAFE, {"sha256": None}], [{}]), PrepareOptions(target_classes=("dog",)))
 
 
 def test_a_class_without_boxes_keeps_its_id(make_many: MakeDataset) -> None:

@@ -224,7 +224,7 @@ def test_sizes_without_effect_are_told(make_dataset: MakeDataset) -> None:
 
 
 def test_one_group_is_too_few(make_dataset: MakeDataset) -> None:
-    with pytest.raises(DataQualityError, match="All 4 images are in 1 groups"):
+    with pytest.raises(DataQualityError, match="All 4 images are in 1 group, too few"):
         assign(make_dataset([{}] * 4, [{}]), group_by="folder")
 
 

@@ -20,7 +20,7 @@ from components.shared.images import decode
 from components.shared.shards import ShardWriter
 from components.shared.store import open_store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packed model")]
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "model_pack" / "tiny_model.py"))
 WIDTH, HEIGHT, COUNT = 80, 60, 4
 SURE = 0.5  # the model's own finds from this score on are taken for the truth

@@ -18,6 +18,7 @@ from components.shared.errors import ArchiveError, ConfigError
 from components.shared.files import sha256_file, sha256_tree
 
 REPOSITORY = Path(__file__).parents[3]
+pytestmark = pytest.mark.xdist_group("pack")
 TINY = runpy.run_path(str(Path(__file__).with_name("tiny_model.py")))
 
 

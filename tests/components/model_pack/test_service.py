@@ -17,7 +17,7 @@ from components.shared.archive import OpenArchive, open_archive
 from components.shared.detection.detector import Detector
 from components.shared.images import decode
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("service")]
 TINY = runpy.run_path(str(Path(__file__).with_name("tiny_model.py")))
 
 

@@ -13,7 +13,7 @@ from components.model_test.server import serve
 from components.shared.archive import open_archive
 from components.shared.errors import ArchiveError, ProofError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prove")]
 
 
 def servers() -> list[list[str]]:

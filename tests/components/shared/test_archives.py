@@ -2,7 +2,9 @@ import gzip
 import io
 import os
 import stat
+import struct
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +184,43 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
 def test_too_many_members_are_refused(tmp_path: Path, archive_name: str) -> None:
     archive = make(tmp_path / archive_name, CONTENT)
     refuse(archive, tmp_path, UnsafeInputError, "more than 2 members", Limits(members=2))
+
+
+def crowded_zip(path: Path, count: int, *, size: int | None = None, zip64: bool = False) -> Path:
+    """A zip that is nothing but the directory of ``count`` members without names."""
+    entry = b"PK\x01\x02" + bytes(42)
+    size = len(entry) * count if size is None else size
+    with path.open("wb") as handle:
+        for _ in range(count // 1000):
+            handle.write(entry * 1000)
+        start = handle.tell()
+        if zip64:
+            handle.write(struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, 0))
+            handle.write(struct.pack("<4sLQL", b"PK\x06\x07", 0, start, 1))
+        short = (0xFFFF, 0xFFFF, 0xFFFFFFFF) if zip64 else (count % 65536, count % 65536, size)
+        handle.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, *short, 0, 0))
+    return path
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_zip_of_too_many_members_is_refused_before_its_directory_fills_the_memory(
+    tmp_path: Path, *, zip64: bool
+) -> None:
+    archive = crowded_zip(tmp_path / "a.zip", 200_000, zip64=zip64)
+    tracemalloc.start()
+    try:
+        refuse(archive, tmp_path, UnsafeInputError, "'a.zip' has more than 199999 members", Limits(members=199_999))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_zip_with_a_directory_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with archive.open("wb") as handle:
+        handle.seek(3 << 30)  # a hole, no bytes on the disk
+        handle.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 9, 9, 3 << 30, 0, 0))
+    refuse(archive, tmp_path, UnsafeInputError, "has a directory of 3221225472 bytes")
 
 
 def test_too_many_bytes_are_refused(tmp_path: Path, archive_name: str) -> None:

@@ -179,6 +179,32 @@ def test_images_of_a_shard_that_is_gone_are_not_known(local: Store, make_dataset
         dataset_store.describe_shards(local, [gone])
 
 
+def test_a_look_at_the_known_images_opens_nothing_but_manifests_and_tables_of_images(
+    local: Store, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        dataset_store.commit(local, make_dataset(local, count=3, seed=seed))
+    opened: list[str] = []
+    read, download = local.read_tagged, local.download
+    monkeypatch.setattr(local, "read_tagged", lambda key: opened.append(key) or read(key))
+    monkeypatch.setattr(local, "download", lambda key, path: opened.append(key) or download(key, path))
+    assert len(dataset_store.known_images(local, "demo")) == 9
+    names = [key.rpartition("/")[2].partition(".")[0] for key in opened if "/versions/" in key]
+    assert sorted(names) == ["dataset"] * 3 + ["images"] * 3
+
+
+def test_a_version_whose_table_is_damaged_lends_no_images(
+    local: Store, make_dataset: MakeDataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, broken = (dataset_store.commit(local, make_dataset(local, count=3, seed=seed)) for seed in (1, 2))
+    table = dataset_store.table_file("images", broken)
+    local.write(f"datasets/demo/versions/{broken.version}/{table}", b"no table")
+    known = dataset_store.known_images(local, "demo")
+    assert {place.shard for place in known.values()} == {shard.sha256 for shard in whole.shards}
+    assert "is not the table" in caplog.text
+
+
+@pytest.mark.slow
 def test_a_killed_commit_leaves_nothing_or_a_whole_version(
     store: Store, make_dataset: MakeDataset, tmp_path: Path
 ) -> None:

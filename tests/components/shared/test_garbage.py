@@ -48,7 +48,7 @@ def keys(store: Store, prefix: str = "") -> set[str]:
 def test_shards_that_no_version_reaches_are_removed_and_others_stay(store: Store, make_dataset: MakeDataset) -> None:
     kept, orphaned = make_dataset(store, count=6, seed=1), make_dataset(store, count=6, seed=2)
     dataset_store.commit(store, kept)
-    time.sleep(1.1)  # S3 counts whole seconds
+    time.sleep(0.01 if store.uri.startswith("file:") else 1.1)  # S3 counts whole seconds
     found = collect(store, older_than=0)
     assert {piece.entry.key for piece in found.garbage} == shards_of(orphaned)
     assert found.bytes == sum(shard.size for shard in orphaned.shards)
@@ -223,7 +223,7 @@ def test_a_removed_version_gives_up_only_the_shards_that_no_other_needs(
     both = make_dataset(local, count=9)
     first = both.subset(both.images.filter(shard=both.shards[0].sha256).get_column("image_id"))
     one, two = (dataset_store.commit(local, dataset).version for dataset in (both, first))
-    with pytest.raises(ConflictError, match="move the alias"):
+    with pytest.raises(ConflictError, match="move it with"):
         dataset_store.remove(local, "demo", two)
     dataset_store.remove(local, "demo", one)
     assert dataset_store.versions(local, "demo") == (two,)

@@ -121,8 +121,8 @@ def test_a_step_that_fails_shows_its_sentence_and_how_far_it_came(store: Store, 
 def test_a_store_that_cannot_be_reached_costs_the_display_but_not_the_step(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "file").write_text("in the way")
-    reporter = Reporter(open_store(str(tmp_path / "file")), "run1", "model_train")
+    (tmp_path / "progress").write_text("in the way")
+    reporter = Reporter(open_store(str(tmp_path)), "run1", "model_train")
     with caplog.at_level(logging.WARNING):
         reporter.start()
         clock.now += 10

@@ -7,7 +7,6 @@ from components.shared.source_addresses import redacted
 from components.shared.sources import (
     Kind,
     check_source,
-    is_sample,
     kind_of,
     local_path,
     local_paths,
@@ -69,7 +68,7 @@ def test_an_unknown_scheme_and_an_unknown_sample_are_refused() -> None:
     with pytest.raises(SourceError, match="no reader for ftp"):
         check_source("ftp://host/data.zip")
     with pytest.raises(SourceError, match="no built-in sample"):
-        is_sample("sample://garden")
+        kind_of("sample://garden")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from components.shared.store import open_store
 prepare_environment(2)
 import torch  # noqa: E402 - after the environment is prepared
 
+pytestmark = pytest.mark.xdist_group("training")
 Parameters = Callable[..., Hyperparameters]
 WEIGHTS = Path(__file__).parents[5] / "shared" / "data" / "weights" / "yolo11n-coco-dequant.pt"
 NAMES = {"precision", "recall", "map50", "map50_95", "lr"}

@@ -20,6 +20,7 @@ from components.shared.errors import ArchiveError, ConfigError, InputError
 from components.shared.images import decode
 
 REPOSITORY = Path(__file__).parents[4]
+pytestmark = pytest.mark.xdist_group("detector")
 TINY = runpy.run_path(str(REPOSITORY / "tests/components/model_pack/tiny_model.py"))
 DATA = REPOSITORY.parent / "shared" / "data"
 
@@ -76,6 +77,7 @@ def test_boxes_lie_inside_images_of_any_size(detector: Detector, width: int, hei
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
 
 
+@pytest.mark.slow
 def test_boxes_are_the_ones_the_library_itself_finds(model: Path, detector: Detector) -> None:
     from ultralytics import YOLO  # noqa: PLC0415 - after the environment is prepared
 
@@ -180,6 +182,7 @@ def test_a_device_that_is_not_there_is_refused(model: Path, device: str) -> None
         Detector(model, device=device)
 
 
+@pytest.mark.slow
 def test_overlaps_are_suppressed_as_torchvision_does() -> None:
     import torch  # noqa: PLC0415 - after the environment is prepared
     from torchvision.ops import nms  # noqa: PLC0415 - after the environment is prepared

@@ -1,6 +1,7 @@
 """Small source trees and the public data sets that lie beside the repository."""
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from components.shared.formats.base import Parsed
 
+sys.path.insert(0, str(Path(__file__).parent))  # odd_datasets.py is shared by the tests beside it
 MakeTree = Callable[[dict[str, str | bytes]], Path]
 SizedBoxes = Callable[[Parsed], list[tuple[str, str, float, float, float, float]]]
 

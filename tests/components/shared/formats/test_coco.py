@@ -216,6 +216,13 @@ def test_an_image_of_another_split_is_not_taken_for_a_missing_one(make_tree: Mak
     assert coco.read(root).images["path"].to_list() == [None]
 
 
+def test_a_missing_image_is_not_taken_for_one_that_has_its_own_record(make_tree: MakeTree) -> None:
+    content = document([image(1, "a.jpg"), image(2, "x/a.jpg"), image(3, "x/b.jpg")], [])
+    parsed = coco.read(make_tree({"annotations/a.json": content, "images/x/a.jpg": "", "images/x/b.jpg": ""}))
+    assert parsed.images["name"].to_list() == ["a.jpg", "x/a.jpg", "x/b.jpg"]
+    assert parsed.images["path"].is_null().to_list() == [True, False, False]
+
+
 def test_names_that_contain_an_image_folder_are_not_mixed_up(make_tree: MakeTree) -> None:
     root = make_tree(
         {

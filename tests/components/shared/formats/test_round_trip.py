@@ -2,81 +2,31 @@
 
 import json
 import tempfile
-import unicodedata
 from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from odd_datasets import CLASSES, PIXEL, dataset_of, stems
 
-from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
+from components.shared.dataset import Dataset
 from components.shared.errors import FormatError, UnsafeInputError
-from components.shared.formats.names import why_unsafe
 from components.shared.formats.registry import FORMATS, read_source
 
 PLAIN = ("coco", "yolo", "voc")  # hold every name, split and score
 WRITTEN = (*PLAIN, "ymir", "groundtruth", "labelstudio")
-PIXEL = bytes.fromhex("89504e470d0a1a0a")
-ODD_CLASSES = [
-    "1",
-    "true",
-    "null",
-    "no",
-    "0x1F",
-    "~",
-    "a: b",
-    "größe",
-    "# x",
-    "日本",
-    "'q'",
-    "-",
-    "1e3",
-    "a,b",
-    "<b>&amp;",
-]
-ODD_PARTS = [
-    "a",
-    "a.b",
-    "a b",
-    "images",
-    "labels",
-    "train",
-    "Annotations",
-    "u\u0308",
-    "日本",
-    "%41",
-    "a'b",
-    "x#y",
-    "é",
-    "JPEGImages",
-]
-
 coordinates = st.floats(-50, 5000, allow_nan=False).map(lambda value: round(value, 6))
 lengths = st.just(0.0) | st.floats(1e-6, 5000, allow_nan=False)
-part = st.sampled_from(ODD_PARTS) | st.text(
-    st.characters(exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=6
-).filter(lambda text: not text.startswith(".") and why_unsafe(text) is None)
-
-
-def normalise(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 @st.composite
 def datasets(draw: st.DrawFn) -> Dataset:
-    classes = draw(st.lists(st.sampled_from(ODD_CLASSES), min_size=1, max_size=4, unique=True))
-    stems = draw(
-        st.lists(
-            st.lists(part, min_size=1, max_size=3).map("/".join).map(normalise),
-            min_size=1,
-            max_size=5,
-            unique_by=str.casefold,
-        )
-    )
-    stems = [stem for stem in stems if not any(other.startswith(f"{stem}.") for other in stems)]
+    classes = draw(st.lists(st.sampled_from(CLASSES), min_size=1, max_size=4, unique=True))
+    names = draw(stems)
+    names = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
     images, annotations = [], []
-    for image_id, stem in enumerate(stems):
+    for image_id, stem in enumerate(names):
         width, height = draw(st.integers(1, 5000)), draw(st.integers(1, 5000))
         split = draw(st.sampled_from(["train", "val", "test", None]))
         images.append(
@@ -97,15 +47,6 @@ def datasets(draw: st.DrawFn) -> Dataset:
                 "score": draw(st.none() | st.floats(0, 1)), "kind": "ground_truth",
             })  # fmt: skip
     return dataset_of(classes, images, annotations)
-
-
-def dataset_of(classes: list[str], images: list[dict[str, object]], annotations: list[dict[str, object]]) -> Dataset:
-    return Dataset(
-        name="set",
-        classes=tuple(classes),
-        images=pl.DataFrame(images, schema=IMAGES) if images else pl.DataFrame(schema=IMAGES),
-        annotations=pl.DataFrame(annotations, schema=ANNOTATIONS) if annotations else pl.DataFrame(schema=ANNOTATIONS),
-    )
 
 
 def rows_of(

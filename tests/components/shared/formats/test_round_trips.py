@@ -3,52 +3,26 @@
 import hashlib
 import json
 import tempfile
-import unicodedata
 from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from odd_datasets import CLASSES, PIXEL, dataset_of, stems
 
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.errors import ConfigError
 from components.shared.formats.base import Parsed
 from components.shared.formats.losses import HOLDS, held, losses
-from components.shared.formats.names import why_unsafe
 from components.shared.formats.registry import FORMATS
 
-PIXEL = bytes.fromhex("89504e470d0a1a0a")
-CLASSES = ["1", "true", "null", "no", "0x1F", "~", "a: b", "größe", "# x", "日本", "'q'", "-", "1e3", "a,b", "<b>&amp;"]
-PARTS = [
-    "a",
-    "a.b",
-    "a b",
-    "images",
-    "labels",
-    "train",
-    "val",
-    "Annotations",
-    "u\u0308",
-    "日本",
-    "%41",
-    "a'b",
-    "x#y",
-    "é",
-]
 TAGS = ["weather", "größe", "image_quality", "x-1"]
 
 # A version counts ten-thousandths of a pixel: numbers half way between two of them tell whether all bits come back.
 ties = st.integers(0, 50_000_000).map(lambda value: value / 10_000 + 0.00005)
 coordinates = st.floats(-50, 5000, allow_nan=False) | ties | st.integers(-50, 5000).map(float)
 lengths = st.just(0.0) | st.floats(0.001, 5000, allow_nan=False) | ties
-part = st.sampled_from(PARTS) | st.text(
-    st.characters(exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=6
-).filter(lambda text: not text.startswith(".") and why_unsafe(text) is None)
-stems = st.lists(
-    st.lists(part, min_size=1, max_size=3).map("/".join).map(lambda name: unicodedata.normalize("NFC", name)),
-    min_size=1, max_size=5, unique_by=str.casefold,
-)  # fmt: skip
 texts = st.sampled_from(["x", "sunny day", "größe", "1", "a<b&c"])
 attributes = st.fixed_dictionaries(
     {},
@@ -107,15 +81,6 @@ def datasets(draw: st.DrawFn) -> Dataset:
                 "score": draw(st.none() | st.floats(0, 1)), "attributes": text_of(kept),
             })  # fmt: skip
     return dataset_of(classes, images, annotations)
-
-
-def dataset_of(classes: list[str], images: list[dict[str, object]], annotations: list[dict[str, object]]) -> Dataset:
-    return Dataset(
-        name="set",
-        classes=tuple(classes),
-        images=pl.DataFrame(images, schema=IMAGES) if images else pl.DataFrame(schema=IMAGES),
-        annotations=pl.DataFrame(annotations, schema=ANNOTATIONS) if annotations else pl.DataFrame(schema=ANNOTATIONS),
-    )
 
 
 def loaded(parsed: Parsed, original: Dataset) -> Dataset:

@@ -189,6 +189,25 @@ def test_a_wrong_file_name_does_not_steal_another_annotations_image(make_tree: M
     assert parsed.annotations["image_id"].to_list() == missing
 
 
+@pytest.mark.parametrize(
+    ("missing", "there"),
+    [
+        ("Annotations/a.b.xml", ("Annotations/a/a.b.xml", "JPEGImages/a/a.b.png")),
+        ("Annotations/a/a.b.xml", ("Annotations/a.b.xml", "JPEGImages/a.b.png")),
+        ("val/xmls/a.b.xml", ("train/xmls/a.b.xml", "train/a.b.png")),
+    ],
+)
+def test_a_missing_image_is_not_taken_for_one_that_has_its_own_file(
+    make_tree: MakeTree, missing: str, there: tuple[str, str]
+) -> None:
+    own, image = there
+    files: dict[str, str | bytes] = {missing: xml(filename="a.b.png"), own: xml(filename="a.b.png"), image: ""}
+    parsed = voc.read(make_tree(files))
+    assert (parsed.images.height, parsed.ledger) == (2, ())
+    found = parsed.images.drop_nulls("path")
+    assert found["source_id"].to_list() == [own]
+
+
 def test_a_missing_image_keeps_its_row(make_tree: MakeTree) -> None:
     parsed = voc.read(make_tree({"annotations/a.xml": xml(thing(), filename="a.jpg"), "images/z.jpg": ""}))
     assert parsed.images.select("name", "path").row(0) == ("a.jpg", None)

@@ -8,7 +8,7 @@ import pytest
 from components.shared.errors import FormatError
 from components.shared.formats import yolo
 from components.shared.formats.base import PARSED_ANNOTATIONS, PARSED_IMAGES
-from components.shared.ledger import Rule
+from components.shared.ledger import Action, Rule
 
 MakeTree = Callable[[dict[str, str | bytes]], Path]
 
@@ -271,6 +271,20 @@ def test_a_list_never_reaches_outside_the_source(make_tree: MakeTree, tmp_path: 
     files = one_image(BOX, "train: train.txt\nnames: [cat]")
     parsed = yolo.read(make_tree(files | {"train.txt": f"../secret.jpg\n{tmp_path}/secret.jpg\n"}))
     assert parsed.images["path"].null_count() == parsed.images.height
+    assert [(entry.image, entry.rule, entry.action) for entry in parsed.ledger] == [
+        ("train.txt", Rule.UNSAFE_NAME, Action.KEPT)
+    ] * 2
+    assert "train.txt lists '../secret.jpg': it climbs out" in parsed.ledger[0].detail
+    assert f"train.txt lists '{tmp_path}/secret.jpg': it is an absolute path" in parsed.ledger[1].detail
+
+
+@pytest.mark.parametrize("entry", ["../../outside", "/etc", "C:\\windows"])
+def test_a_folder_outside_the_source_is_recorded_and_not_entered(make_tree: MakeTree, entry: str) -> None:
+    parsed = yolo.read(make_tree(one_image(BOX, f"train: {entry}\nnames: [cat]")))
+    assert parsed.images["name"].to_list() == ["a.jpg"]
+    (found,) = parsed.ledger
+    assert (found.image, found.rule, found.action) == ("data.yaml", Rule.UNSAFE_NAME, Action.REJECTED)
+    assert f"data.yaml lists {entry!r}" in found.detail
 
 
 def test_darknet_files_are_read(make_tree: MakeTree) -> None:
