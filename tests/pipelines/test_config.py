@@ -113,6 +113,28 @@ def test_several_sources_of_a_configuration_file_travel_as_json(tmp_path: Path) 
     assert config.resolve(file, [], {})[0].source == '["/a b", "s3://c/d"]'
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("group_by=foldr", "group_by is 'foldr'"),
+        ("group_by=name:(", "unclosed group"),
+        ('subset=matches(name, "[")', "unclosed character class"),
+        ("tile=10", "tile is 10 pixels: use 32 or more"),
+        ("longest_edge=5", "longest_edge is 5 pixels: use 10 or more"),
+        ('class_aliases={"lorry": ""}', "give both the alias and its class a name"),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_refused_at_once(setting: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.resolve(None, [setting], {})
+    assert reason in str(refused.value)
+
+
+def test_a_class_that_is_a_target_and_dropped_is_found_in_any_case() -> None:
+    with pytest.raises(ConfigError, match="both name 'cat'"):
+        config.resolve(None, ["target_classes=cat", "drop_classes=Cat"], {})
+
+
 def test_a_class_cannot_be_a_target_and_dropped() -> None:
     with pytest.raises(ConfigError, match="both name 'cat'"):
         config.resolve(None, ["target_classes=cat,dog", "drop_classes=cat"], {})

@@ -2,7 +2,8 @@
 
 A source may hold several such files anywhere: ``annotations/instances_train2017.json``, one ``_annotations.coco.json``
 a split folder (Roboflow), or one beside its images. Each file's split is what its name or its folder says. Categories
-are united by name, in the order of their ids. An image's name is its ``file_name``.
+are united by name, in the order of their ids. An image's name is its ``file_name``; where two files fit it, the one
+in a folder that is named after the JSON's split is meant.
 
 A box is ``[left, top, width, height]`` in pixels and is taken as it is. ``iscrowd`` becomes ``crowd``; an annotation
 with a ``score`` (or ``confidence``) is a prediction; everything else an annotation holds, such as ``segmentation``,

@@ -1,5 +1,6 @@
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -153,3 +154,21 @@ def test_two_formats_of_one_data_set_given_as_two_sources_unite_their_boxes(tmp_
     assert (parsed.images.height, parsed.annotations.height, len(parsed.classes)) == (100, 2 * 273, 20)
     box = ["image_id", "category", "x", "y", "width", "height"]
     assert parsed.annotations.group_by(box).len().filter(pl.col("len") % 2 == 1).is_empty()
+
+
+def test_options_that_fit_no_source_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_text("x")
+    source = str(tmp_path / "data")
+    with pytest.raises(ConfigError, match="name_conflicts is 'frist'; use one of stop, first, last"):
+        gather(LoadOptions(source, name_conflicts="frist"), tmp_path / "work")
+    with pytest.raises(SourceError, match=r"sql_query is given, but .* is no database"):
+        gather(LoadOptions(source, sql_query="select 1"), tmp_path / "work")
+
+
+def test_an_empty_archive_is_named_as_the_person_named_it(tmp_path: Path) -> None:
+    archive = tmp_path / "cats.zip"
+    zipfile.ZipFile(archive, "w").close()
+    with pytest.raises(SourceError) as refused:
+        gather(LoadOptions(str(archive)), tmp_path / "work")
+    assert str(refused.value) == f"The archive {str(archive)!r} is empty: pack images and annotations into it."

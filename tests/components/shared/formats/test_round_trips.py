@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from odd_datasets import CLASSES, PIXEL, dataset_of, stems
 
@@ -139,6 +139,11 @@ def readable(dataset: Dataset) -> list[object]:
     ]
 
 
+def _split_folders_shadow(dataset: Dataset) -> bool:
+    names = set(dataset.images["name"])
+    return any(f"{split}/{name}" in names for name in names for split in ("train", "val", "test"))
+
+
 @pytest.mark.parametrize("name", HOLDS)
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(dataset=datasets())
@@ -146,6 +151,8 @@ def test_what_is_read_back_has_the_version_of_what_the_format_holds(name: str, d
     expected = held(dataset, name)
     if expected.images.is_empty():
         return
+    if name == "coco":  # a file_name of val's JSON that is there twice means the one in val's folder
+        assume(not _split_folders_shadow(expected))
     found = round_trip(dataset, name)
     assert found.version == expected.version, (readable(found), readable(expected))
 
