@@ -1,6 +1,7 @@
 """A folder read as one data set, or as the several that its sub-folders hold."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -8,11 +9,13 @@ import polars as pl
 from components.data_load.merge import Part
 from components.shared.errors import FormatError, InputError
 from components.shared.formats.base import Parsed, ReadOptions
-from components.shared.formats.names import IMAGE_FOLDERS, split_of_folder
+from components.shared.formats.names import IMAGE_FOLDERS, clean, folder_of, split_of_folder
 from components.shared.formats.registry import AUTO, get, matching, read_source
 from components.shared.formats.tree import one_look, scan
+from components.shared.ledger import Action, Entry, Rule
 
 logger = logging.getLogger(__name__)
+MOST_FOLDERS = 1000  # that get a row for images nobody names
 
 
 def read_parts(root: Path, label: str, format_name: str, options: ReadOptions) -> list[tuple[str, Part]]:
@@ -48,7 +51,28 @@ def _read_parts(root: Path, label: str, format_name: str, options: ReadOptions) 
     except FormatError as error:
         # The folder's own path is a scratch place; people know the source by another name.
         raise FormatError(str(error).replace(repr(str(root)), repr(label))) from error
-    return [(found.name, Part(label, parsed))]
+    return [(found.name, Part(label, _with_unlisted(parsed, root)))]
+
+
+def _with_unlisted(parsed: Parsed, root: Path) -> Parsed:
+    """With a ledger row for each folder in which images lie that the data set does not have."""
+    tree = scan(root)
+    known = set(parsed.images.get_column("path").drop_nulls())
+    missed = [path for path in tree.images if tree.files[path] not in known]
+    folders: dict[str, list[str]] = {}
+    for path in missed:
+        folders.setdefault(folder_of(path), []).append(path)
+    entries = (
+        Entry(
+            clean(names[0]),
+            Rule.UNLISTED_IMAGE,
+            Action.LEFT_OUT,
+            before={"folder": clean(folder), "images": len(names)},
+            detail=clean(f"{len(names)} images in {folder or 'the top folder'!r} are named by no annotation file"),
+        )
+        for folder, names in sorted(folders.items())[:MOST_FOLDERS]
+    )
+    return replace(parsed, ledger=(*parsed.ledger, *entries))
 
 
 def _inner(root: Path, label: str, format_name: str, options: ReadOptions) -> list[tuple[str, Part]]:
@@ -66,7 +90,7 @@ def _inner(root: Path, label: str, format_name: str, options: ReadOptions) -> li
                 broken.append(error)
             continue
         if _is_whole(parsed):
-            found.append((chosen.name, Part(f"{label.rstrip('/')}/{name}", parsed)))
+            found.append((chosen.name, Part(f"{label.rstrip('/')}/{name}", _with_unlisted(parsed, folder))))
     if broken and len(found) > 1:
         raise broken[0]
     return found

@@ -52,6 +52,10 @@ _ADVICE: dict[Rule, tuple[str, str]] = {
         "The name leads out of the data's own folder or has control characters.",
         "Rename the file, and name it relative to the data set.",
     ),
+    Rule.UNLISTED_IMAGE: (
+        "Images lie in the source that no annotation file names, so they are not in the dataset.",
+        "Nothing, if they are of another split; else list them, as images without boxes if they show nothing.",
+    ),
     Rule.NAME_CONFLICT: (
         "Two of the merged data sets have an image of one name with other content.",
         "Rename one, or say with name_conflicts which counts.",

@@ -35,6 +35,7 @@ class Rule(StrEnum):
     MISSING_IMAGE = "missing image"
     MALFORMED = "malformed"
     UNSAFE_NAME = "unsafe name"
+    UNLISTED_IMAGE = "unlisted image"
     NAME_CONFLICT = "name conflict"
     VERIFIED_BAD = "verified as bad"
     NEAR_DUPLICATE = "near-duplicate image"

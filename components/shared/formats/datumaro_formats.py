@@ -124,6 +124,8 @@ def _import(importer: str, mirror: Path, root: Path) -> Any:  # noqa: ANN401 - d
     except Exception as error:
         cause = error.__cause__ or error
         text = " ".join(str(cause).replace(f"{mirror}/", "").split()) or type(cause).__name__
+        if isinstance(cause, (AttributeError, KeyError, TypeError, IndexError)):
+            text = f"its files do not have the parts this format has ({type(cause).__name__})."
         raise FormatError(f"datumaro cannot read {str(root)!r} as {importer}: {shorten(text)}") from error
 
 

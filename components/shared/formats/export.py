@@ -1,5 +1,6 @@
 """Export: a dataset of the store written as files people and other tools use, whole or not at all."""
 
+import difflib
 import logging
 import shutil
 import tarfile
@@ -15,7 +16,8 @@ import polars as pl
 from components.shared.dataset import Dataset
 from components.shared.errors import ConfigError
 from components.shared.files import CHUNK
-from components.shared.formats.losses import losses
+from components.shared.formats.base import Format
+from components.shared.formats.losses import HOLDS, held, losses
 from components.shared.formats.registry import get
 from components.shared.formats.rescale import count_unscalable, rescaled, shrink
 from components.shared.images import SUFFIXES
@@ -66,7 +68,7 @@ def export(
         UnsafeInputError: an image's name would leave ``folder``.
         StoreError: an image's bytes are gone or damaged.
     """
-    chosen = get(format_name)
+    chosen = _writable(format_name)
     folder = folder.absolute()
     _check_free(folder)
     ordered = _in_shard_order(dataset)
@@ -81,8 +83,17 @@ def export(
         chosen.write(rescaled(ordered, longest_edge), content, stream.read)
         notify(0.95, "finishing")
         _finish(content, temporary / folder.name, folder)
-    notify(1.0, f"{dataset.images.height} images written as {chosen.name}")
-    return Exported(folder, dataset.images.height, dataset.annotations.height, tuple(found))
+    written = held(ordered, chosen.name)
+    notify(1.0, f"{written.images.height} images written as {chosen.name}")
+    return Exported(folder, written.images.height, written.annotations.height, tuple(found))
+
+
+def _writable(name: str) -> Format:
+    if name in HOLDS:
+        return get(name)
+    near = difflib.get_close_matches(name.lower(), HOLDS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? There are" if near else "there are"
+    raise ConfigError(f"The format {name!r} cannot be written: {hint} {', '.join(HOLDS)}.")
 
 
 class _Stream:

@@ -11,7 +11,7 @@ from components.data_load.options import LoadOptions
 from components.shared.errors import ConfigError, FormatError, SourceError
 from components.shared.formats import tree
 from components.shared.formats.base import Parsed
-from components.shared.ledger import Rule
+from components.shared.ledger import Action, Rule
 
 MULTIFORMAT = Path(__file__).resolve().parents[4] / "shared" / "data" / "odmetrics_multiformat"
 VOC = """<annotation><filename>{name}</filename><size><width>40</width><height>24</height><depth>3</depth></size>
@@ -172,3 +172,24 @@ def test_an_empty_archive_is_named_as_the_person_named_it(tmp_path: Path) -> Non
     with pytest.raises(SourceError) as refused:
         gather(LoadOptions(str(archive)), tmp_path / "work")
     assert str(refused.value) == f"The archive {str(archive)!r} is empty: pack images and annotations into it."
+
+
+def test_images_that_no_annotation_file_names_have_a_ledger_row(tmp_path: Path) -> None:
+    root = coco(tmp_path / "a", {"1.jpg": b"1"})
+    for name in ("2.jpg", "3.jpg"):
+        (root / "images" / name).write_bytes(b"2")
+    (entry,) = read(root, tmp_path / "work").ledger
+    assert (entry.image, entry.rule, entry.action) == ("images/2.jpg", Rule.UNLISTED_IMAGE, Action.LEFT_OUT)
+    assert entry.before == {"folder": "images", "images": 2}
+
+
+def test_a_dataset_of_our_own_store_is_no_coco_file(tmp_path: Path) -> None:
+    root = coco(tmp_path / "a", {"1.jpg": b"1"})
+    home = root / "store" / "datasets" / "x"
+    home.mkdir(parents=True)
+    tables = {"images": "0" * 64, "annotations": "0" * 64}
+    manifest = {"schema_version": 2, "image_count": 1, "annotation_count": 1, "tables": tables}
+    (home / "dataset.json").write_text(json.dumps(manifest))
+    assert read(root, tmp_path / "work").ledger == ()
+    with pytest.raises(FormatError, match="no annotations this can read"):
+        read(root / "store", tmp_path / "work")

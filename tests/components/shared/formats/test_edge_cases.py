@@ -263,7 +263,7 @@ def test_a_second_image_with_one_id_is_recorded(tmp_path: Path, loaded: Load) ->
     (root / "annotations.json").write_text(json.dumps(document))
     dataset = loaded(root)
     assert boxes_of(dataset)["a.png"] == [("cat", 1.0, 1.0, 5.0, 5.0), ("cat", 2.0, 2.0, 6.0, 6.0)]
-    assert dataset.ledger["rule"].to_list() == ["duplicate image id"]
+    assert dataset.ledger["rule"].to_list() == ["duplicate image id", "unlisted image"]
     assert dataset.annotations["annotation_id"].is_unique().all()
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from components.shared.dataset import Dataset
+from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.errors import ConfigError, CorruptionError, UnsafeInputError
 from components.shared.formats.export import export
 from components.shared.formats.losses import HOLDS
@@ -204,3 +204,15 @@ def test_masks_that_cannot_be_scaled_are_told(store: Store, make_dataset: MakeDa
     told = export(masked, store, tmp_path / "small", "coco", longest_edge=24).losses
     assert told == ("1 run-length masks are left out: they cannot be scaled",)
     assert export(masked, store, tmp_path / "whole", "coco").losses == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("yollo", "did you mean 'yolo'"), ("auto", "there are coco"), ("cvat", "there are")]
+)
+def test_a_format_that_cannot_be_written_is_refused_with_those_that_can(name: str, hint: str, tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/store")
+    with pytest.raises(ConfigError, match=hint) as caught:
+        export(
+            Dataset("x", (), pl.DataFrame(schema=IMAGES), pl.DataFrame(schema=ANNOTATIONS)), store, tmp_path / "o", name
+        )
+    assert "kitti" not in str(caught.value)
