@@ -10,6 +10,7 @@ from components.data_load.look import MAX_IMAGE_BYTES, FactsTable, Fetch, Looked
 from components.shared import dataset_store, ledger, shards
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.formats.base import Parsed
+from components.shared.known_images import KnownImages
 from components.shared.progress import Notify, silent
 from components.shared.shards import Location, ShardWriter
 from components.shared.store import Store
@@ -52,7 +53,7 @@ def keep(
     ):
         facts = _look_and_add(parsed.images, fetch, known, writer.add, notify)
         writer.finish()
-    images = _images(parsed, facts, {**known, **writer.locations})
+    images = _images(parsed, facts, lambda digest: writer.locations.get(digest) or known[digest])
     dataset = Dataset(
         name=name,
         classes=parsed.classes,
@@ -101,7 +102,7 @@ def in_pixels(annotations: pl.DataFrame, images: pl.DataFrame) -> pl.DataFrame:
 def _look_and_add(
     images: pl.DataFrame,
     fetch: Fetch | None,
-    known: dict[str, Location],
+    known: KnownImages,
     add: Callable[[bytes, str], None],
     notify: Notify,
 ) -> pl.DataFrame:
@@ -109,14 +110,14 @@ def _look_and_add(
     places = images.select("path", "uri")
     count = places.filter(pl.any_horizontal(pl.all().is_not_null())).height
     table, pace = FactsTable(), Pace(images.height, notify)
-    for looked in look_at_images((Place(*row) for row in places.iter_rows()), count, fetch):
+    for looked in look_at_images((Place(*row) for row in places.iter_rows()), count, fetch, known.measured):
         table.add(looked.facts)
         _add_new(looked, known, add)
         pace.step(len(looked.data or b""))
     return table.table()
 
 
-def _add_new(looked: Looked, known: dict[str, Location], add: Callable[[bytes, str], None]) -> None:
+def _add_new(looked: Looked, known: KnownImages, add: Callable[[bytes, str], None]) -> None:
     if looked.data is not None and looked.digest is not None and looked.digest not in known:
         add(looked.data, looked.digest)
 
@@ -136,10 +137,10 @@ def _fetcher(images: pl.DataFrame, *, allow_private: bool) -> Iterator[Fetch | N
         remote.close()
 
 
-def _images(parsed: Parsed, facts: pl.DataFrame, locations: dict[str, Location]) -> pl.DataFrame:
+def _images(parsed: Parsed, facts: pl.DataFrame, find: Callable[[str], Location]) -> pl.DataFrame:
     """The ``images`` table of the dataset."""
     digests = facts.get_column("sha256").drop_nulls().unique().to_list()
-    found = [locations[digest] for digest in digests]
+    found = [find(digest) for digest in digests]
     places = pl.DataFrame(
         {"sha256": digests, "shard": [place.shard for place in found], "offset": [place.offset for place in found]},
         schema={name: IMAGES[name] for name in ("sha256", "shard", "offset")},

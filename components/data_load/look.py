@@ -15,6 +15,7 @@ from components.shared.cpus import usable_cpus
 from components.shared.dataset import IMAGES
 from components.shared.errors import InputError, NotFoundError, SourceError
 from components.shared.image_facts import ImageFacts, image_facts, measures_sharpness
+from components.shared.known_images import MEASURED, Fact
 from components.shared.progress import Notify
 
 MAX_IMAGE_BYTES = 512 << 20  # a larger file is no image anybody trains on
@@ -25,18 +26,10 @@ FETCHES = 16  # images fetched at a time, which is waiting more than work
 REMOTE_BYTES = WINDOW_BYTES // FETCHES  # what an image is taken to weigh before it is fetched
 NOTIFY_EVERY = 0.3  # seconds
 
-FACTS = pl.Schema(
-    {
-        name: IMAGES[name]
-        for name in (
-            *("sha256", "bytes", "width", "height", "format", "orientation", "problem"),
-            *("phash", "brightness", "contrast", "sharpness"),
-        )
-    }
-)
+FACTS = pl.Schema({name: IMAGES[name] for name in ("sha256", "bytes", *MEASURED)})
 
 Fetch = Callable[[str], bytes]  # s3:// or https:// address -> the object's bytes
-Fact = str | int | float | None
+Recall = Callable[[str], "tuple[Fact, ...] | None"]  # sha256 -> ``MEASURED`` of an image that was looked at before
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +57,21 @@ class Looked:
 MISSING = Looked(None, (None, 0, 0, 0, None, 1, None, None, None, None, None))
 
 
-def look_at_images(places: Iterable[Place], count: int, fetch: Fetch | None) -> Iterator[Looked]:
+def _nothing(digest: str) -> None:
+    """Recalls no image."""
+    del digest
+
+
+def look_at_images(
+    places: Iterable[Place], count: int, fetch: Fetch | None, recall: Recall = _nothing
+) -> Iterator[Looked]:
     """Look at images side by side; what comes out is in the order of ``places``.
 
     Args:
         places: where the images are.
         count: how many of them have bytes; decides which share of them has its sharpness measured.
         fetch: gets those that are not on disk; ``None`` when all are.
+        recall: what is known of an image already, so that it is hashed but not decoded again.
 
     Raises:
         SourceError: a file is there and cannot be read.
@@ -85,7 +86,7 @@ def look_at_images(places: Iterable[Place], count: int, fetch: Fetch | None) -> 
                 weight, future = waiting.popleft()
                 yield from future.result()
                 in_flight -= weight
-            waiting.append((size, pool.submit(_look_at_batch, batch, count, fetch)))
+            waiting.append((size, pool.submit(_look_at_batch, batch, count, fetch, recall)))
             in_flight += size
         while waiting:
             yield from waiting.popleft()[1].result()
@@ -117,11 +118,11 @@ def _size_of(place: Place) -> int:
         return 0  # whoever reads it says what is wrong
 
 
-def _look_at_batch(batch: list[Place], count: int, fetch: Fetch | None) -> list[Looked]:
-    return [_look(place, count, fetch) for place in batch]
+def _look_at_batch(batch: list[Place], count: int, fetch: Fetch | None, recall: Recall) -> list[Looked]:
+    return [_look(place, count, fetch, recall) for place in batch]
 
 
-def _look(place: Place, count: int, fetch: Fetch | None) -> Looked:
+def _look(place: Place, count: int, fetch: Fetch | None, recall: Recall) -> Looked:
     if place.path is not None:
         found = _read(place.path)
     elif place.uri is not None and fetch is not None:
@@ -131,6 +132,9 @@ def _look(place: Place, count: int, fetch: Fetch | None) -> Looked:
     if isinstance(found, str):
         return Looked(None, (*MISSING.facts[:6], found, *MISSING.facts[7:]))
     digest = hashlib.sha256(found).hexdigest()
+    measured = recall(digest)
+    if measured is not None:
+        return Looked(found, (digest, len(found), *measured))
     return Looked(found, _row(digest, len(found), image_facts(found, sharpness=measures_sharpness(digest, count))))
 
 

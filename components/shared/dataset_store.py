@@ -15,11 +15,12 @@ import polars as pl
 from pydantic import ValidationError
 
 from components.shared.aliases import ANY, Alias, delete_alias, find_alias, move_alias
-from components.shared.dataset import MANIFEST, TABLES, Dataset, Manifest, ShardReference
+from components.shared.dataset import IMAGES, MANIFEST, TABLES, Dataset, Manifest, ShardReference
 from components.shared.errors import ConfigError, ConflictError, CorruptionError, NotFoundError, StoreError
 from components.shared.files import sha256_file
+from components.shared.known_images import MEASURED, PLACE, KnownImages
 from components.shared.lease import committing
-from components.shared.shards import Location, shard_key
+from components.shared.shards import shard_key
 from components.shared.store import Store
 
 LATEST = "latest"
@@ -211,14 +212,14 @@ def set_alias(store: Store, name: str, alias: str, version: str, *, expected: st
     return move_alias(store, _prefix(name), alias, version, expected=expected)
 
 
-def known_images(store: Store, name: str) -> dict[str, Location]:
-    """Where the images lie that versions of a dataset already brought into the store, by their sha256.
+def known_images(store: Store, name: str) -> KnownImages:
+    """The images that versions of a dataset already brought into the store.
 
     A version whose shards were all seen in another one is not opened; one that cannot be read is left out, with a
     warning, since its images can be uploaded again.
     """
-    present = {entry.key for entry in store.list("shards/")}
-    found: dict[str, Location] = {}
+    present = pl.Series([entry.key for entry in store.list("shards/")], dtype=pl.String)
+    found: list[pl.DataFrame] = []
     seen: set[str] = set()
     for version in _latest_first(store, name):
         try:
@@ -226,15 +227,13 @@ def known_images(store: Store, name: str) -> dict[str, Location]:
             shards = {shard.sha256 for shard in manifest.shards}
             if shards <= seen:
                 continue
-            places = _places(store, name, manifest)
+            images = _stored_images(store, name, manifest)
         except (StoreError, pl.exceptions.ColumnNotFoundError) as error:
             _logger.warning("Version %s of %r cannot be read, its images are not reused: %s", version, name, error)
             continue
         seen |= shards
-        for digest, shard, offset, length in places.iter_rows():
-            if shard_key(shard) in present:
-                found.setdefault(digest, Location(shard, offset, length))
-    return found
+        found.append(images.filter(pl.format("shards/{}.tar", "shard").is_in(present.implode())))
+    return KnownImages(found)
 
 
 def describe_shards(store: Store, digests: Iterable[str]) -> tuple[ShardReference, ...]:
@@ -251,16 +250,18 @@ def describe_shards(store: Store, digests: Iterable[str]) -> tuple[ShardReferenc
     return tuple(ShardReference(sha256=digest, size=sizes[shard_key(digest)]) for digest in wanted)
 
 
-def _places(store: Store, name: str, manifest: Manifest) -> pl.DataFrame:
-    """Where a version's images lie: the four columns that say it, and nothing else of its tables, a row an image."""
+def _stored_images(store: Store, name: str, manifest: Manifest) -> pl.DataFrame:
+    """A version's images that have bytes: where they lie and what was measured, and nothing else of its tables."""
     key = f"{_version_key(name, manifest.version)}/{table_file('images', manifest)}"
     with TemporaryDirectory(prefix="images-") as folder:
         path = Path(folder) / "images.parquet"
         store.download(key, path)
         if sha256_file(path) != manifest.tables.get("images"):
             raise CorruptionError(f"{key!r} is not the table its manifest describes: load the data again.")
-        images = pl.read_parquet(path, columns=["sha256", "shard", "offset", "bytes"], glob=False)
-    return images.drop_nulls().unique("sha256")
+        there = pl.read_parquet_schema(path)
+        images = pl.read_parquet(path, columns=[*PLACE, *(name for name in MEASURED if name in there)], glob=False)
+    later = [pl.lit(None, dtype=IMAGES[name]).alias(name) for name in MEASURED if name not in there]
+    return images.with_columns(later).select(*PLACE, *MEASURED).drop_nulls(PLACE)
 
 
 def _latest_first(store: Store, name: str) -> list[str]:

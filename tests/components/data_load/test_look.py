@@ -142,3 +142,16 @@ def test_the_pace_tells_images_bytes_speed_and_time_left(monkeypatch: pytest.Mon
     share, text = heard[-1]
     assert share == pytest.approx(0.45, abs=0.06)
     assert text == "image 1801 of 4000, 180 MB, 2,000 images/s, 1 s left"
+
+
+def test_an_image_that_is_known_is_hashed_but_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = write(tmp_path, 3)
+    first = list(look_at_images(places, 3, None))
+    known = {looked.digest: looked.facts[2:] for looked in first[:2]}
+    decoded: list[bytes] = []
+    real = look.image_facts
+    monkeypatch.setattr(look, "image_facts", lambda data, **options: decoded.append(data) or real(data, **options))
+    assert list(look_at_images(places, 3, None, known.get)) == first
+    assert decoded == [picture(2)]
