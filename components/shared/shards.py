@@ -111,7 +111,7 @@ class ShardWriter:
         if self._upload is not None:
             self._upload.result()
         self._uploader.shutdown()
-        self._spare = None
+        self._open, self._spare = _OpenShard(0), None  # their buffers are as large as a shard
         return self.shards
 
     def __enter__(self) -> Self:
