@@ -114,7 +114,8 @@ def _path(text: str) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    rows = "\n".join(f"  {name:<20}{text} (default: {default or 'empty'})" for name, default, text in describe())
+    width = max(len(name) for name, _, _ in describe()) + 2
+    rows = "\n".join(f"  {name:<{width}}{text} (default: {default or 'empty'})" for name, default, text in describe())
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.submit",
         description="Run the training pipeline: images in, a tested and packed detector out.",
