@@ -9,6 +9,7 @@ from components.shared.analysis.flags import find_flags
 from components.shared.analysis.part import parts_of
 from components.shared.analysis.report import add_classes, add_figures, add_flags, add_overview
 from components.shared.dataset import Dataset
+from components.shared.ledger import Action
 from components.shared.report.page import Level, Number, Report
 from components.shared.store import Store
 
@@ -46,11 +47,13 @@ def write_report(
 
 
 def _verdict(report: Report, dataset: Dataset, counts: Mapping[str, float]) -> None:
-    troubled = int(counts["missing_images"] + counts["unreadable_images"] + counts["ledger_rows"])
+    left_out = dataset.ledger.filter(pl.col("action") == Action.LEFT_OUT.value).height  # asked for, or never listed
+    troubled = int(counts["missing_images"] + counts["unreadable_images"] + counts["ledger_rows"]) - left_out
     if troubled:
         report.verdict(f"Loaded; {troubled:,} records need a look, the next step repairs or rejects them.", Level.WARN)
     else:
-        report.verdict("Loaded; every file the annotations name is there and decodes.", Level.GOOD)
+        aside = f" {left_out:,} notes on what was left out are below." if left_out else ""
+        report.verdict(f"Loaded; every file the annotations name is there and decodes.{aside}", Level.GOOD)
     unusable = int(counts["missing_images"] + counts["unreadable_images"])
     report.numbers(
         [
@@ -85,7 +88,7 @@ def _problems(report: Report, dataset: Dataset) -> None:
         report.table(
             columns,
             [list(row) for row in dataset.ledger.select(columns).head(SHOWN).iter_rows()],
-            caption=f"{dataset.ledger.height:,} records that are no usable image or box",
+            caption=f"{dataset.ledger.height:,} records of the ledger",
         )
 
 

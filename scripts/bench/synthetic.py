@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import struct
 import zlib
 from concurrent.futures import ProcessPoolExecutor
@@ -158,8 +157,3 @@ def _draw_tiny(job: tuple[Path, int, int]) -> None:
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def bytes_below(root: Path) -> int:
-    """Size of all files below a folder."""
-    return sum(os.stat(path).st_size for path in root.rglob("*") if path.is_file())  # noqa: PTH116 - hot

@@ -17,21 +17,14 @@ from pathlib import Path
 import polars as pl
 
 from components.shared.dataset import Dataset
-from components.shared.errors import InputError
 from components.shared.files import write_atomically
 from components.shared.formats.base import Format, ReadImage
 from components.shared.formats.coco_reader import read, recognise
 from components.shared.formats.coco_records import OWN_COLUMNS
-from components.shared.formats.tree import scan
+from components.shared.formats.tree import detector
 from components.shared.formats.writing import Annotation, WrittenImage, iterate_images, write_image
 
-
-def detect(root: Path) -> bool:
-    """Whether a JSON file below ``root`` looks like COCO."""
-    try:
-        return recognise(scan(root))
-    except InputError:
-        return False
+detect = detector(recognise)
 
 
 def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:

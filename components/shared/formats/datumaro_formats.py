@@ -15,14 +15,14 @@ from typing import Any
 
 from components.shared.dataset import Dataset
 from components.shared.documents import parse_json, parse_xml
-from components.shared.errors import ConfigError, FormatError, InputError, UnsafeInputError
+from components.shared.errors import ConfigError, FormatError, UnsafeInputError
 from components.shared.formats import cvat, labelme, openimages
 from components.shared.formats.attributes import to_text
 from components.shared.formats.base import DEFAULT_OPTIONS, Format, Parsed, Reader, ReadImage, ReadOptions
 from components.shared.formats.image_finder import shown
 from components.shared.formats.names import clean, normal, split_of_folder, why_unsafe
 from components.shared.formats.rows import Box, Extras, Rows, declared, shorten
-from components.shared.formats.tree import Tree, scan
+from components.shared.formats.tree import Tree, detector, scan
 from components.shared.images import SUFFIXES
 from components.shared.json_stream import texts_in
 from components.shared.ledger import Rule
@@ -51,16 +51,6 @@ def _holds(tree: Tree, path: str, *signs: bytes) -> bool:
         return len(texts_in(Path(tree.files[path]), signs)) == len(signs)
     except OSError:
         return False
-
-
-def _detect(looks: Callable[[Tree], bool]) -> Callable[[Path], bool]:
-    def detect(root: Path) -> bool:
-        try:
-            return looks(scan(root))
-        except InputError:
-            return False
-
-    return detect
 
 
 def _refuse_to_write(name: str) -> Callable[[Dataset, Path, ReadImage], None]:
@@ -188,7 +178,7 @@ def _is_plain(value: object) -> bool:
 
 def _format(name: str, describe: str, looks: Callable[[Tree], bool], importer: str, *, all_classes: bool) -> Format:
     read = _reader(importer, all_classes=all_classes)
-    return Format(name, f"{describe}, through datumaro", _detect(looks), read, _refuse_to_write(name))
+    return Format(name, f"{describe}, through datumaro", detector(looks), read, _refuse_to_write(name))
 
 
 def _own(name: str, describe: str, detect: Callable[[Path], bool], read: Reader) -> Format:

@@ -16,22 +16,13 @@ Written are ``images/`` and ``output.manifest``, or a ``<split>.manifest`` each.
 without a class or with sides that are no finite numbers.
 """
 
-from pathlib import Path
-
-from components.shared.errors import InputError
 from components.shared.formats.base import Format
 from components.shared.formats.groundtruth_lines import manifests
 from components.shared.formats.groundtruth_reader import read
 from components.shared.formats.groundtruth_writer import write
-from components.shared.formats.tree import scan
+from components.shared.formats.tree import detector
 
-
-def detect(root: Path) -> bool:
-    """Whether ``root`` holds a manifest with bounding boxes."""
-    try:
-        return bool(manifests(scan(root)))
-    except InputError:
-        return False
+detect = detector(lambda tree: bool(manifests(tree)))
 
 
 FORMAT = Format(

@@ -20,21 +20,12 @@ The writer's ``tasks.json`` names images as ``/data/local-files/?d=images/...``:
 ``label_config.xml`` into the project's labelling interface, and import ``tasks.json``.
 """
 
-from pathlib import Path
-
-from components.shared.errors import InputError
 from components.shared.formats.base import Format
 from components.shared.formats.labelstudio_reader import read, recognise
 from components.shared.formats.labelstudio_writer import write
-from components.shared.formats.tree import scan
+from components.shared.formats.tree import detector
 
-
-def detect(root: Path) -> bool:
-    """Whether a JSON file below ``root`` looks like an export of Label Studio."""
-    try:
-        return recognise(scan(root))
-    except InputError:
-        return False
+detect = detector(recognise)
 
 
 FORMAT = Format(

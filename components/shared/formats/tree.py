@@ -2,14 +2,14 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from components.shared.errors import SourceError
+from components.shared.errors import InputError, SourceError
 from components.shared.formats.names import IMAGE_FOLDERS, clean, normal, split_of_folder, why_unsafe
 from components.shared.images import SUFFIXES
 from components.shared.ledger import Action, Entry, Rule
@@ -120,6 +120,18 @@ def scan(root: Path) -> Tree:
     if root not in seen:
         seen[root] = _scan(root)
     return seen[root]
+
+
+def detector(looks: Callable[[Tree], bool]) -> Callable[[Path], bool]:
+    """Says of a folder whether it looks like a format, as ``looks`` says of its tree; one without files never does."""
+
+    def detect(root: Path) -> bool:
+        try:
+            return looks(scan(root))
+        except InputError:
+            return False
+
+    return detect
 
 
 def _scan(root: Path) -> Tree:

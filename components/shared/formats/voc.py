@@ -22,11 +22,10 @@ from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from components.shared.dataset import Dataset
-from components.shared.errors import InputError
 from components.shared.files import write_atomically
 from components.shared.formats.base import Format, ReadImage
 from components.shared.formats.names import without_suffix
-from components.shared.formats.tree import scan
+from components.shared.formats.tree import detector
 from components.shared.formats.voc_reader import LABEL_MAP, read, recognise
 from components.shared.formats.writing import (
     Annotation,
@@ -42,12 +41,7 @@ _UNSPLIT = "default"
 _DECLARATION = b'<?xml version="1.0" encoding="utf-8"?>\n'
 
 
-def detect(root: Path) -> bool:
-    """Whether ``root`` holds VOC annotation files."""
-    try:
-        return recognise(scan(root))
-    except InputError:
-        return False
+detect = detector(recognise)
 
 
 def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:

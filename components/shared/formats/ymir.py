@@ -14,21 +14,12 @@ Written is the same layout. It cannot hold ``crowd``, scores of the ground truth
 tags whose names are no XML names, and folders in image names.
 """
 
-from pathlib import Path
-
-from components.shared.errors import InputError
 from components.shared.formats.base import Format
-from components.shared.formats.tree import scan
+from components.shared.formats.tree import detector
 from components.shared.formats.ymir_reader import read, recognise
 from components.shared.formats.ymir_writer import write
 
-
-def detect(root: Path) -> bool:
-    """Whether ``root`` has YMIR's folders or XML in its dialect."""
-    try:
-        return recognise(scan(root))
-    except InputError:
-        return False
+detect = detector(recognise)
 
 
 FORMAT = Format(

@@ -18,11 +18,10 @@ import polars as pl
 import yaml
 
 from components.shared.dataset import Dataset
-from components.shared.errors import InputError
 from components.shared.files import write_atomically
 from components.shared.formats.base import Format, ReadImage
 from components.shared.formats.names import join
-from components.shared.formats.tree import scan
+from components.shared.formats.tree import detector
 from components.shared.formats.writing import Annotation, WrittenImage, iterate_images, number_for, write_image
 from components.shared.formats.yolo_reader import read, recognise
 
@@ -32,12 +31,7 @@ _SPLITS = ("train", "val", "test")
 _UNSPLIT = "unsplit"
 
 
-def detect(root: Path) -> bool:
-    """Whether ``root`` has images with YOLO labels or a YOLO configuration."""
-    try:
-        return recognise(scan(root))
-    except InputError:
-        return False
+detect = detector(recognise)
 
 
 def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:
