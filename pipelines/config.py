@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from components.shared.documents import parse_yaml
 from components.shared.errors import ConfigError, InputError
 from components.shared.expression import parse
+from components.shared.presets import TORCHVISION_MODELS
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NAME_PATTERN = r"^([a-z0-9][a-z0-9._-]{0,62})?$"
 LEAST_TILE, LEAST_EDGE = 32, 10  # pixels; below, there is nothing to learn or the trainer skips the image
+MODEL_PATTERN = r"^$|.\.(yaml|yml|pt)$|^(" + "|".join(TORCHVISION_MODELS) + ")$"
 SHAPES = {  # in words, what the parameters with a pattern look like
     "name": "at most 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
-    "model": "a file or model name that ends in .yaml, .yml or .pt",
+    "model": f"a file or model name that ends in .yaml, .yml or .pt, or one of {', '.join(TORCHVISION_MODELS)}",
     "device": "auto, cpu, or the number of one GPU, such as 0",
 }
 
@@ -123,29 +125,67 @@ class TrainingConfig(BaseModel):
         "keep", description="Format the training images are written in; keep: as they are where the trainer reads it."
     )
 
+    preset: Literal["quick", "balanced", "best"] = Field(
+        "quick", description="Ready-made settings for what is left to the preset below: minutes, hours or a night."
+    )
     model: str = Field(
-        "yolo11n.yaml",
-        min_length=4,
-        pattern=r"\.(yaml|yml|pt)$",
-        description="A model YAML trains from scratch (yolo11n.yaml); weights transfer what they learned (yolo11n.pt).",
+        "",
+        pattern=MODEL_PATTERN,
+        description="What to train: a model YAML from scratch (yolo11n.yaml), weights that transfer what they learned "
+        "(yolo11n.pt, a file), or a torchvision model (fasterrcnn_resnet50_fpn_v2); empty: by preset.",
     )
-    epochs: int = Field(25, ge=1, le=10_000, description="Passes over the training images.")
-    batch: int = Field(16, ge=1, le=4096, description="Images an optimiser step.")
-    imgsz: int = Field(128, ge=32, le=4096, description="Longest edge the images are scaled to, in pixels.")
-    lr0: float = Field(0.002, gt=0, le=1, description="Initial learning rate.")
-    optimizer: Literal["auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp", "MuSGD"] = Field(
-        "AdamW", description="Optimiser; auto lets the library choose it and the learning rate."
+    start_from: str = Field(
+        "",
+        description="Weights to start from: champion, a published version, official weights (yolo11n.pt), a file or "
+        "s3:// object; empty: those model names, or from scratch.",
     )
-    warmup_epochs: float = Field(1.0, ge=0, le=100, description="Epochs over which the learning rate rises.")
-    close_mosaic: int = Field(5, ge=0, le=10_000, description="Switch mosaic augmentation off for the last epochs.")
-    patience: int = Field(
-        100, ge=0, le=10_000, description="Stop after this many epochs without a better mAP; 0: never."
+    epochs: int = Field(0, ge=0, le=10_000, description="Passes over the training images; 0: by preset.")
+    batch: int = Field(
+        0, ge=-1, le=4096, description="Images an optimiser step; 0: by preset; -1: as many as fit the GPU."
+    )
+    imgsz: int = Field(0, ge=0, le=4096, description="Longest edge images are scaled to, in pixels; 0: by preset.")
+    lr0: float = Field(0.0, ge=0, le=1, description="Initial learning rate; 0: by preset.")
+    optimizer: Literal[
+        "preset", "auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp", "MuSGD"
+    ] = Field(
+        "preset", description="Optimiser; auto lets the library choose it and the learning rate."
+    )  # fmt: skip
+    warmup_epochs: float = Field(
+        -1.0, ge=-1, le=100, description="Epochs over which the learning rate rises; -1: by preset."
+    )
+    close_mosaic: int = Field(
+        -1, ge=-1, le=10_000, description="Switch mosaic augmentation off for the last epochs; -1: by preset."
     )
     freeze: int = Field(0, ge=0, le=100, description="Freeze this many of the first layers.")
+    hyperparameters: dict[str, str] = Field(
+        default_factory=dict,
+        description='The library\'s other hyperparameters: {"mosaic": "0.5", "cos_lr": "true"} (see model_train).',
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|\d+)$",
         description="auto (a GPU when there is one), cpu, or the number of a GPU: 0.",
+    )
+    gpus: int = Field(1, ge=1, le=16, description="GPUs of the node to train on at once.")
+    patience: int = Field(
+        -1, ge=-1, le=10_000, description="Stop after this many epochs without a better mAP; 0: never; -1: by preset."
+    )
+    max_hours: float = Field(
+        0.0, ge=0, le=10_000, description="Stop with the best weights so far after this many hours; 0: no limit."
+    )
+    attempt_hours: float = Field(
+        0.0, ge=0, le=10_000, description="Save and end one attempt after this many hours, for a retry; 0: no limit."
+    )
+    resume: Literal["auto", "never"] = Field(
+        "auto", description="Go on from this training's checkpoint where there is one, or begin anew (never)."
+    )
+    checkpoint_minutes: float = Field(5.0, ge=0, le=10_000, description="Least minutes between two checkpoints.")
+    checkpoint_epochs: int = Field(1, ge=1, le=10_000, description="Epochs between two checkpoints.")
+    overfitting: Literal["off", "warn", "stop"] = Field(
+        "warn", description="What to do when the validation loss rises while the training loss falls."
+    )
+    overfit_patience: int = Field(
+        10, ge=1, le=10_000, description="Epochs the validation loss may stay above its minimum before that."
     )
 
     min_map50: float = Field(

@@ -13,77 +13,114 @@ def model_train(
     model: Output[TrainedModel],
     metrics: Output[Metrics],
     report: Output[HTML],
-    weights: str = "yolo11n.yaml",
-    epochs: int = 25,
-    batch: int = 16,
-    imgsz: int = 128,
-    lr0: float = 0.002,
-    optimizer: str = "AdamW",
-    warmup_epochs: float = 1.0,
-    close_mosaic: int = 5,
-    patience: int = 100,
+    preset: str = "quick",
+    weights: str = "",
+    start_from: str = "",
+    epochs: int = 0,
+    batch: int = 0,
+    imgsz: int = 0,
+    lr0: float = 0.0,
+    optimizer: str = "preset",
+    warmup_epochs: float = -1.0,
+    close_mosaic: int = -1,
     freeze: int = 0,
+    hyperparameters: dict[str, str] = {},  # noqa: B006 - KFP reads the default from here
     device: str = "auto",
+    gpus: int = 1,
+    patience: int = -1,
+    max_hours: float = 0.0,
+    attempt_hours: float = 0.0,
+    resume: str = "auto",
+    checkpoint_minutes: float = 5.0,
+    checkpoint_epochs: int = 1,
+    overfitting: str = "warn",
+    overfit_patience: int = 10,
     longest_edge: int = 0,
     image_format: str = "keep",
     seed: int = 0,
+    overrides: dict = {},  # noqa: B006 - same
 ) -> None:
-    """Train a detector from scratch or from weights.
+    """Train a detector from scratch or from weights, and go on where an earlier attempt was interrupted.
 
     Args:
         train: Images to train on.
         val: Images to validate on after each epoch.
-        store: Where the images lie.
+        store: Where the images and checkpoints lie.
         model: Best and last weights, a test image and the manifest.
         metrics: The best epoch's validation metrics.
-        report: Loss and metric curves, for a person.
-        weights: A model YAML (from scratch) or weights (transfer learning); the pipeline's parameter is `model`.
-        epochs: Passes over the training images.
-        batch: Images an optimiser step.
-        imgsz: Longest edge the images are scaled to, in pixels.
-        lr0: Initial learning rate.
-        optimizer: Optimiser.
-        warmup_epochs: Epochs over which the learning rate rises.
-        close_mosaic: Switch mosaic augmentation off for the last epochs.
-        patience: Stop after this many epochs without a better mAP; 0: never.
+        report: Curves, warnings and pictures, for a person.
+        preset: Ready-made settings for what is left to the preset: quick, balanced or best.
+        weights: A model YAML, weights, or the name of a torchvision model; the pipeline's parameter is `model`.
+        start_from: Weights to start from: champion, a published version, official weights, a file or s3:// object.
+        epochs: Passes over the training images; 0: by preset.
+        batch: Images an optimiser step; 0: by preset; -1: as many as fit the GPU.
+        imgsz: Longest edge the images are scaled to, in pixels; 0: by preset.
+        lr0: Initial learning rate; 0: by preset.
+        optimizer: Optimiser; preset: by preset.
+        warmup_epochs: Epochs over which the learning rate rises; -1: by preset.
+        close_mosaic: Switch mosaic augmentation off for the last epochs; -1: by preset.
         freeze: Freeze this many of the first layers.
+        hyperparameters: The library's other hyperparameters, by its names.
         device: auto, cpu, or the number of a GPU.
+        gpus: GPUs of the node to train on at once.
+        patience: Stop after this many epochs without a better mAP; 0: never; -1: by preset.
+        max_hours: Stop with the best weights so far after this many hours; 0: no limit.
+        attempt_hours: Save and end one attempt after this many hours; 0: no limit.
+        resume: auto: go on from this training's checkpoint; never: begin anew.
+        checkpoint_minutes: Least minutes between two checkpoints.
+        checkpoint_epochs: Epochs between two checkpoints.
+        overfitting: off, warn or stop.
+        overfit_patience: Epochs the validation loss may stay above its minimum.
         longest_edge: Scale images down to this longest edge, in pixels, before training; 0: as they are.
         image_format: keep, jpeg or png.
         seed: Seed of the training.
+        overrides: Parameters that differ in this training of a sweep; they win over the others.
     """
     from pathlib import Path
 
+    from components.model_train.settings import read_settings
     from components.model_train.train import train_model
-    from components.model_train.trainers.base import Hyperparameters
     from components.shared.step import run_step
 
-    parameters = Hyperparameters(
-        model=weights,
-        epochs=epochs,
-        batch=batch,
-        imgsz=imgsz,
-        lr0=lr0,
-        optimizer=optimizer,
-        warmup_epochs=warmup_epochs,
-        close_mosaic=close_mosaic,
-        patience=patience,
-        freeze=freeze,
-        device=device,
-        seed=seed,
-        longest_edge=longest_edge,
-        image_format=image_format,
-    )
+    settings = {
+        "preset": preset,
+        "model": weights,
+        "start_from": start_from,
+        "epochs": epochs,
+        "batch": batch,
+        "imgsz": imgsz,
+        "lr0": lr0,
+        "optimizer": optimizer,
+        "warmup_epochs": warmup_epochs,
+        "close_mosaic": close_mosaic,
+        "freeze": freeze,
+        "hyperparameters": hyperparameters,
+        "device": device,
+        "gpus": gpus,
+        "patience": patience,
+        "max_hours": max_hours,
+        "attempt_hours": attempt_hours,
+        "resume": resume,
+        "checkpoint_minutes": checkpoint_minutes,
+        "checkpoint_epochs": checkpoint_epochs,
+        "overfitting": overfitting,
+        "overfit_patience": overfit_patience,
+        "longest_edge": longest_edge,
+        "image_format": image_format,
+        "seed": seed,
+    }
     trained = run_step(
         "model_train",
         store,
-        train_model,
-        Path(train.path),
-        Path(val.path),
-        store,
-        parameters,
-        Path(model.path),
-        Path(report.path),
+        lambda **named: train_model(
+            Path(train.path),
+            Path(val.path),
+            store,
+            *read_settings(settings, overrides),
+            Path(model.path),
+            Path(report.path),
+            **named,
+        ),
     )
     model.metadata.update(digest=trained.manifest.digest, framework=trained.manifest.framework)
     metrics.metadata.update(trained.manifest.metrics)

@@ -12,6 +12,10 @@
     │   ├── ConflictError      somebody else changed it first
     │   └── CorruptionError    bytes do not have the digest they should have
     ├── TrainingError          the training cannot start or go on               (exit 1)
+    │   ├── DivergedError      the loss is no number any more
+    │   ├── OutOfMemoryError   the batch does not fit the memory
+    │   ├── CheckpointError    a checkpoint is corrupt or another training's
+    │   └── PreemptedError     told to end; what was learned is saved           (exit 75)
     ├── ArchiveError           a packed model is broken or not what it claims   (exit 1)
     └── ProofError             the packed model differs from the trained one    (exit 1)
 
@@ -71,6 +75,24 @@ class CorruptionError(StoreError):
 
 class TrainingError(PipelineError):
     """The training cannot start or go on."""
+
+
+class DivergedError(TrainingError):
+    """The loss is no number any more."""
+
+
+class OutOfMemoryError(TrainingError):
+    """The batch does not fit the memory."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint is corrupt or belongs to another training."""
+
+
+class PreemptedError(TrainingError):
+    """The training was told to end before it was done; the same step, run again, goes on where it was."""
+
+    exit_code = 75  # the system's EX_TEMPFAIL: try again
 
 
 class ArchiveError(PipelineError):

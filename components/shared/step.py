@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from components.shared.errors import PipelineError
+from components.shared.errors import PipelineError, PreemptedError
 from components.shared.progress import Reporter
 from components.shared.store import Store, open_store
 
@@ -40,7 +40,7 @@ def run_step(
     try:
         result = work(*arguments, notify=reporter.notify, **named)
     except PipelineError as error:
-        reporter.finish(str(error))
+        reporter.finish(str(error), preempted=isinstance(error, PreemptedError))
         level = logging.INFO if os.environ.get(DEBUG) else logging.DEBUG
         logger.log(level, "%s", traceback.format_exc())
         logger.error("%s", error)  # noqa: TRY400 - the sentence, not the traceback
