@@ -16,6 +16,9 @@ class TrainedModel(Artifact):
     schema_version = "0.0.1"
 
 
+TrainedModels = list[TrainedModel]  # KFP finds the import of a list's own class only behind a name of this module
+
+
 class BentoArchive(Artifact):
     """A folder with ``model.bento`` and the ``manifest.json`` that proves what is in it."""
 

@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from components.shared.documents import parse_yaml
 from components.shared.errors import ConfigError, InputError
 from components.shared.expression import parse
-from components.shared.presets import TORCHVISION_MODELS
+from components.shared.hyperparameters import check_options
+from components.shared.presets import TORCHVISION_MODELS, UNSET, is_torchvision, with_preset
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NAME_PATTERN = r"^([a-z0-9][a-z0-9._-]{0,62})?$"
+LEAST_IMGSZ = 32  # pixels
 LEAST_TILE, LEAST_EDGE = 32, 10  # pixels; below, there is nothing to learn or the trainer skips the image
 MODEL_PATTERN = r"^$|.\.(yaml|yml|pt)$|^(" + "|".join(TORCHVISION_MODELS) + ")$"
 SHAPES = {  # in words, what the parameters with a pattern look like
@@ -126,7 +128,9 @@ class TrainingConfig(BaseModel):
     )
 
     preset: Literal["quick", "balanced", "best"] = Field(
-        "quick", description="Ready-made settings for what is left to the preset below: minutes, hours or a night."
+        "quick",
+        description="What is left to the preset below: quick (yolo11n.yaml, 25 epochs at 128 px), balanced (yolo11s.pt, "
+        "100 at 640 px) or best (yolo11m.pt, 300 at 640 px).",
     )
     model: str = Field(
         "",
@@ -157,7 +161,7 @@ class TrainingConfig(BaseModel):
         -1, ge=-1, le=10_000, description="Switch mosaic augmentation off for the last epochs; -1: by preset."
     )
     freeze: int = Field(0, ge=0, le=100, description="Freeze this many of the first layers.")
-    hyperparameters: dict[str, str] = Field(
+    hyperparameters: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
         description='The library\'s other hyperparameters: {"mosaic": "0.5", "cos_lr": "true"} (see model_train).',
     )
@@ -209,6 +213,20 @@ class TrainingConfig(BaseModel):
             from components.shared.grouping import check_group_by  # noqa: PLC0415 - same
 
             check_group_by(self.group_by)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> Self:
+        """What model_train would refuse after the data is prepared, as far as it can be told without it."""
+        filled = with_preset(self.preset, {name: getattr(self, name) for name in UNSET})
+        model = str(filled["model"]) if self.model or not self.start_from else ""
+        trainer = "torchvision" if is_torchvision(model) else "ultralytics" if model else ""
+        check_options(self.hyperparameters, trainer=trainer)
+        batch = int(str(filled["batch"]))
+        if batch > 0 and batch % self.gpus:
+            raise ValueError(f"batch={batch} cannot be divided among gpus={self.gpus}: use a multiple of {self.gpus}")
+        if self.imgsz and self.imgsz < LEAST_IMGSZ:
+            raise ValueError(f"imgsz is {self.imgsz} pixels: use {LEAST_IMGSZ} or more, or 0 for the preset's")
         return self
 
     @model_validator(mode="after")

@@ -88,10 +88,19 @@ def _add_keeping(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     found.add_argument("--all", action="store_true", help="every version of every dataset; each shard once")
     found.add_argument("--drop-damaged", action="store_true", help="remove damaged shards, for a load to bring again")
 
-    found = _command(commands, "gc", collect_garbage, "remove what no version of any dataset reaches")
+    found = _command(
+        commands, "gc", collect_garbage, "remove what no version of any dataset reaches, and old checkpoints"
+    )
     found.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     found.add_argument(
         "--older-than", type=_amount, default=24.0, metavar="HOURS", help="keep what is younger (default: 24)"
+    )
+    found.add_argument(
+        "--checkpoints-older-than",
+        type=_amount,
+        default=14.0,
+        metavar="DAYS",
+        help="remove the checkpoints of trainings to which nothing happened for so long (default: 14)",
     )
     found.add_argument("--verbose", action="store_true", help="list what was removed")
     found.add_argument(

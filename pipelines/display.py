@@ -7,11 +7,19 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from components.shared.measures import brief, span
 from components.shared.progress import StepProgress
 from pipelines.record import RunRecord, StepRecord
 
-SIGNS = {"pending": "·", "running": "▸", "succeeded": "✓", "failed": "✗", "terminated": "■"}
-STYLES = {"pending": "dim", "running": "cyan", "succeeded": "green", "failed": "red", "terminated": "yellow"}
+SIGNS = {"pending": "·", "running": "▸", "succeeded": "✓", "failed": "✗", "terminated": "■", "preempted": "↻"}
+STYLES = {
+    "pending": "dim",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "terminated": "yellow",
+    "preempted": "yellow",
+}
 
 
 class Display(Protocol):
@@ -23,19 +31,20 @@ class Display(Protocol):
     def changed(self, record: RunRecord, step: StepRecord) -> None:
         """A step began or ended."""
 
-    def update(self, record: RunRecord, progress: StepProgress | None) -> None:
-        """Time passes; ``progress`` is the running step's."""
+    def update(self, record: RunRecord, *running: StepProgress | None) -> None:
+        """Time passes; ``running`` is the progress of each step that runs."""
 
     def end(self, record: RunRecord) -> None:
         """The run has ended."""
 
 
 class PlainDisplay:
-    """Plain lines: one when a step begins or ends, one when what it is doing changes noticeably."""
+    """Plain lines: one when a step begins or ends, one an epoch with what it came to, and one for each warning."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._shown = ""
+        self._shown: dict[str, str] = {}  # by step
+        self._warned: set[tuple[str, str]] = set()
 
     def begin(self, record: RunRecord) -> None:
         """See ``Display``."""
@@ -45,24 +54,39 @@ class PlainDisplay:
         """See ``Display``."""
         del record
         if step.state == "running":
-            self._line(f"{step.name}: started")
+            self._line(f"{step.name}: started{f' ({step.about})' if step.about else ''}")
         else:
+            for warning in step.warnings:
+                self._warn(step.name, warning)
             how = "reused from an earlier run" if step.cached else f"{step.seconds or 0:.1f} s"
             self._line(f"{step.name}: {step.state} ({how})")
 
-    def update(self, record: RunRecord, progress: StepProgress | None) -> None:
+    def update(self, record: RunRecord, *running: StepProgress | None) -> None:
         """See ``Display``."""
         del record
-        if progress is None or not progress.message.startswith("epoch "):
-            return
-        message = progress.message.split(",", 1)[0]
-        if message != self._shown:
-            self._shown = message
-            self._line(f"{progress.step}: {progress.message}{eta(progress)}")
+        for progress in running:
+            if progress is not None:
+                self._progress(progress)
+
+    def _progress(self, progress: StepProgress) -> None:
+        for warning in progress.warnings:
+            self._warn(progress.step, warning)
+        epoch = progress.message.split(",", 1)[0]
+        values = brief(progress.metrics)
+        news = values or epoch  # an epoch's values come late in it, or early in the next one
+        if epoch.startswith("epoch ") and news != self._shown.get(progress.step):
+            self._shown[progress.step] = news
+            latest = f"; latest values: {values}" if values else ""
+            self._line(f"{progress.step}: {progress.share:.0%} {epoch}{eta(progress)}{latest}")
 
     def end(self, record: RunRecord) -> None:
         """See ``Display``."""
         self._line(f"run {record.run_id}: {record.state} ({record.seconds or 0:.1f} s)")
+
+    def _warn(self, step: str, warning: str) -> None:
+        if (step, warning) not in self._warned:
+            self._warned.add((step, warning))
+            self._line(f"{step}: warning: {warning}")
 
     def _line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -84,9 +108,9 @@ class LiveDisplay:
         del step
         self._live.update(steps_table(record, None))
 
-    def update(self, record: RunRecord, progress: StepProgress | None) -> None:
+    def update(self, record: RunRecord, *running: StepProgress | None) -> None:
         """See ``Display``."""
-        self._live.update(steps_table(record, progress))
+        self._live.update(steps_table(record, *running))
 
     def end(self, record: RunRecord) -> None:
         """See ``Display``."""
@@ -99,25 +123,30 @@ def make_display(console: Console) -> Display:
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
 
 
-def steps_table(record: RunRecord, progress: StepProgress | None) -> Table:
-    """The steps with their state, seconds and what they do or made."""
+def steps_table(record: RunRecord, *running: StepProgress | None) -> Table:
+    """The steps with their state, seconds, what they do or made, and their warnings."""
+    now = {progress.step: progress for progress in running if progress}
     table = Table(box=None, pad_edge=False)
     for heading, justify in (("step", "left"), ("status", "left"), ("seconds", "right"), ("output", "left")):
         table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for step in record.steps:
         status = f"{SIGNS[step.state]} {'reused' if step.cached else step.state}"
         seconds = f"{step.seconds:.1f}" if step.seconds is not None else ""
-        doing = output_of(step)
+        lines, warnings, progress = [output_of(step)], step.warnings, now.get(step.name)
         if progress is not None and step.state == "running":
             seconds = f"{progress.updated - progress.started:.1f}"
-            doing = f"{progress.share:4.0%} {progress.message}{eta(progress)}"
-        table.add_row(step.name, f"[{STYLES[step.state]}]{status}[/]", seconds, escape(doing))
+            lines = [f"{progress.share:4.0%} {progress.message}{eta(progress)}", brief(progress.metrics)]
+            warnings = progress.warnings
+        if step.about and not step.error:
+            lines[0] = f"{step.about}: {lines[0]}" if lines[0] else step.about
+        shown = [escape(line) for line in lines if line] + [f"[yellow]! {escape(warning)}[/]" for warning in warnings]
+        table.add_row(step.name, f"[{STYLES[step.state]}]{status}[/]", seconds, "\n".join(shown))
     return table
 
 
 def eta(progress: StepProgress) -> str:
     """How long the step has still to go, as `` (about 12 s left)``."""
-    return f" (about {progress.eta:.0f} s left)" if progress.eta and progress.eta >= 1 else ""
+    return f" (about {span(progress.eta)} left)" if progress.eta and progress.eta >= 1 else ""
 
 
 def output_of(step: StepRecord) -> str:
@@ -125,6 +154,8 @@ def output_of(step: StepRecord) -> str:
     if step.error:
         return step.error
     numbers = {name: value for facts in step.metadata.values() for name, value in facts.items()}
+    if numbers.get("failed"):
+        return f"no model: {numbers['failed']}"
 
     def number(name: str, unit: str) -> str:
         value = numbers.get(name)
@@ -138,6 +169,7 @@ def output_of(step: StepRecord) -> str:
         "data_load": [number("images", "images"), number("boxes", "boxes"), number("classes", "classes")],
         "data_prep": [number("rejected", "rejected"), number("fixed", "repaired")],
         "model_train": [score("map50", "validation mAP50")],
+        "sweep_select": [f"{numbers['winner']} wins" if "winner" in numbers else "", score("map50_95", "mAP50-95")],
         "model_pack": [str(numbers.get("tag", ""))],
         "model_eval": [score("map50", "test mAP50"), score("map50_95", "mAP50-95")],
         "model_test": [number("tensors_compared", "tensors"), number("boxes_compared", "boxes equal")],
@@ -145,5 +177,5 @@ def output_of(step: StepRecord) -> str:
             str(step.outputs.get("version", ""))[:12],
             "is the champion" if step.outputs.get("champion") in (True, 1.0, "true") else "",
         ],
-    }.get(step.name, [])
+    }.get(step.name.split("-")[0], [])
     return ", ".join(part for part in parts if part)

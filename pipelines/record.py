@@ -8,13 +8,18 @@ from pydantic import BaseModel, Field
 from components.shared.files import write_atomically
 
 RECORD = "run.json"
-StepState = Literal["pending", "running", "succeeded", "failed", "terminated"]
+StepState = Literal["pending", "running", "succeeded", "failed", "terminated", "preempted"]
 
 
 class StepRecord(BaseModel):
-    """One step of a run; ``outputs`` maps an artifact's name to its path and a parameter's to its value."""
+    """One step of a run; ``outputs`` maps an artifact's name to its path and a parameter's to its value.
+
+    ``about`` tells in words what a step of several of its kind works on. A ``preempted`` one was told to end and saved
+    what it had: it goes on when the same is run again.
+    """
 
     name: str
+    about: str = ""
     state: StepState = "pending"
     cached: bool = False
     started: float | None = None
@@ -22,6 +27,7 @@ class StepRecord(BaseModel):
     outputs: dict[str, object] = Field(default_factory=dict)
     metadata: dict[str, dict[str, object]] = Field(default_factory=dict)
     error: str | None = None
+    warnings: list[str] = Field(default_factory=list)
     log: str | None = None
     report: str | None = None
 

@@ -24,13 +24,13 @@ def write_run_index(record: RunRecord, directory: Path) -> None:
     """Write ``index.html``: how the run went and where to look further."""
     steps = [
         IndexStep(
-            name=step.name,
+            name=f"{step.name} ({step.about})" if step.about else step.name,
             state=step.state,
             seconds=step.seconds,
             cached=step.cached,
             report=_relative(step.report, directory),
             log=_relative(step.log, directory),
-            error=step.error,
+            error=step.error or " ".join(step.warnings) or None,
         )
         for step in record.steps
     ]

@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,24 +15,25 @@ from components.shared.sources import check_source
 from components.shared.sources import settled as settled_source
 from components.shared.store import open_store
 from pipelines.backends.local import LocalOptions, run_local
-from pipelines.config import TrainingConfig, describe, resolve
+from pipelines.catalogue import TRAINING, Pipeline
+from pipelines.config import TrainingConfig
 from pipelines.display import make_display, steps_table
 from pipelines.record import RunRecord
+from pipelines.sweep_config import SweepConfig
 from pipelines.terminal import PatientConsole, print_line
 
 SUCCESS, FAILED, BAD_INPUT, GATE_NOT_MET = 0, 1, 2, 3
 INTERRUPTED = 130
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, pipeline: Pipeline[Any] = TRAINING) -> int:
     """The command: 0 success, 1 a step failed, 2 bad input, 3 the gate was asked for and not met, 130 stopped."""
-    options = _parser().parse_args(arguments)
+    options = _parser(pipeline).parse_args(arguments)
     console = PatientConsole(stderr=True)
     try:
-        config, chosen = _configure(options)
-        record, directory = run_local(
-            config, LocalOptions(runs=options.runs.resolve(), reuse=not options.no_cache), make_display(console)
-        )
+        config, chosen = _configure(options, pipeline)
+        where = LocalOptions(runs=options.runs.resolve(), reuse=not options.no_cache)
+        record, directory = run_local(config, where, make_display(console), pipeline)
     except PipelineError as error:
         console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if options.json:
@@ -72,13 +74,20 @@ def show(console: Console, record: RunRecord, directory: Path) -> None:
 SCORES = (("map50", "mAP50"), ("map50_95", "mAP50-95"))
 
 
-def _configure(options: argparse.Namespace) -> tuple[TrainingConfig, set[str]]:
+def _configure(options: argparse.Namespace, pipeline: Pipeline[Any]) -> tuple[TrainingConfig, set[str]]:
     if not options.local:
         raise ConfigError("Give --local: this release runs pipelines on this machine only.")
     overrides = {"source": options.data if len(options.data) > 1 else options.data[0]} if options.data else {}
-    config, chosen = resolve(options.config, options.set, overrides)
+    config, chosen = pipeline.resolve(options.config, options.set, overrides)
     check_source(config.source, sql_query=config.sql_query, allow_private_addresses=config.allow_private_addresses)
-    settled: dict[str, object] = {"source": settled_source(config.source), "model": _absolute_model(config.model)}
+    settled: dict[str, object] = {
+        "source": settled_source(config.source),
+        **_absolute_paths({"model": config.model, "start_from": config.start_from}),
+    }
+    if isinstance(config, SweepConfig):
+        settled["settings"] = [setting | _absolute_paths(setting) for setting in config.settings]
+    if options.no_cache and "resume" not in chosen:
+        settled["resume"] = "never"
     if "store" not in chosen:
         settled["store"] = (options.runs.resolve() / "store").as_uri()
     store = open_store(str(settled.get("store", config.store)))
@@ -87,13 +96,18 @@ def _configure(options: argparse.Namespace) -> tuple[TrainingConfig, set[str]]:
     return config.model_copy(update=settled), chosen
 
 
-def _absolute_model(model: str) -> str:
-    path = Path(model).expanduser()
-    if path.is_file():
+def _absolute_paths(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: _absolute(name, str(values[name])) for name in ("model", "start_from") if name in values}
+
+
+def _absolute(parameter: str, value: str) -> str:
+    """A path as it is from anywhere; names and addresses as they are."""
+    path = Path(value).expanduser()
+    if value and (path.is_file() or (parameter == "start_from" and path.is_dir())):  # a model folder has everything
         return str(path.resolve())
-    if path.name != model:
-        raise ConfigError(f"model={model!r}: there is no such file.")
-    return model
+    if path.name != value and not value.startswith("s3://"):
+        raise ConfigError(f"{parameter}={value!r}: there is no such file.")
+    return value
 
 
 def _exit_code(record: RunRecord, *, gate_asked: bool) -> int:
@@ -113,12 +127,13 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _parser() -> argparse.ArgumentParser:
-    width = max(len(name) for name, _, _ in describe()) + 2
-    rows = "\n".join(f"  {name:<{width}}{text} (default: {default or 'empty'})" for name, default, text in describe())
+def _parser(pipeline: Pipeline[Any]) -> argparse.ArgumentParser:
+    parameters = pipeline.describe()
+    width = max(len(name) for name, _, _ in parameters) + 2
+    rows = "\n".join(f"  {name:<{width}}{text} (default: {default or 'empty'})" for name, default, text in parameters)
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.submit",
-        description="Run the training pipeline: images in, a tested and packed detector out.",
+        prog=f"python -m {pipeline.command}",
+        description=pipeline.purpose,
         epilog=f"parameters (--set name=value):\n{rows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

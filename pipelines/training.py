@@ -65,7 +65,7 @@ def training(  # noqa: PLR0913, PLR0917 - one argument a parameter, as KFP reads
     warmup_epochs: float = DEFAULT.warmup_epochs,
     close_mosaic: int = DEFAULT.close_mosaic,
     freeze: int = DEFAULT.freeze,
-    hyperparameters: dict[str, str] = DEFAULT.hyperparameters,
+    hyperparameters: dict[str, str] = {},  # noqa: B006 - KFP reads the default from here
     device: str = DEFAULT.device,
     gpus: int = DEFAULT.gpus,
     patience: int = DEFAULT.patience,

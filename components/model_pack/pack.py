@@ -10,6 +10,7 @@ from pathlib import Path
 from components.model_pack.bento import build_bento
 from components.model_pack.tar import write_tar
 from components.shared.archive import BENTO, MODEL, SOURCE, VERSION_LENGTH, ArchiveManifest
+from components.shared.detection.frameworks import Framework, find_framework
 from components.shared.detection.manifest import MANIFEST, ModelManifest, load_manifest, verify_files
 from components.shared.errors import ArchiveError, ConfigError
 from components.shared.files import digest_of_digests, sha256_tree
@@ -30,27 +31,12 @@ CODE = (
     "shared/images.py",
     "shared/detection/__init__.py",
     "shared/detection/detector.py",
-    "shared/detection/environment.py",
+    "shared/detection/frameworks.py",
     "shared/detection/manifest.py",
-    "shared/detection/suppression.py",
-    "shared/detection/ultralytics_runtime.py",
 )
-REQUIREMENTS = (
-    "bentoml",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "pydantic",
-    "python-multipart",
-    "torch",
-    "torchvision",
-    "ultralytics",
-)
-LICENCES = (
-    "The ultralytics library is AGPL-3.0; Ultralytics claims the same licence for weights trained with it.",
-    "Whoever distributes this archive or offers it over a network must offer the source or hold another licence.",
-    "The service code in this archive is Apache-2.0; BentoML is Apache-2.0.",
-)
+"""What every packed model brings along, below ``components/``; its framework names the rest."""
+REQUIREMENTS = ("bentoml", "numpy", "opencv-python-headless", "pillow", "pydantic", "python-multipart")
+LICENCE = "The service code in this archive is Apache-2.0; BentoML is Apache-2.0."
 _NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -82,7 +68,8 @@ def pack(model: Path, archive: Path, *, name: str, notify: Notify = silent) -> A
     with tempfile.TemporaryDirectory(prefix="pack-") as work:
         staging, bento = Path(work) / "staging", Path(work) / "bento"
         notify(0.1, "collecting files")
-        _stage(model, staging)
+        framework = find_framework(trained.framework)
+        _stage(model, staging, framework)
         source_files = sha256_tree(staging)
         content_digest = digest_of_digests(source_files)
         version = content_digest[:VERSION_LENGTH]
@@ -100,14 +87,14 @@ def pack(model: Path, archive: Path, *, name: str, notify: Notify = silent) -> A
     return manifest
 
 
-def pinned_requirements() -> tuple[str, ...]:
-    """The libraries the service needs, at the versions that run now.
+def pinned_requirements(framework: Framework) -> tuple[str, ...]:
+    """The libraries the service of a framework's model needs, at the versions that run now.
 
     Raises:
         ArchiveError: one of them is not installed.
     """
     pins = []
-    for library in REQUIREMENTS:
+    for library in sorted({*REQUIREMENTS, *framework.requirements}):
         try:
             version = importlib.metadata.version(library)
         except importlib.metadata.PackageNotFoundError as error:
@@ -116,15 +103,15 @@ def pinned_requirements() -> tuple[str, ...]:
     return tuple(pins)
 
 
-def _stage(model: Path, staging: Path) -> None:
+def _stage(model: Path, staging: Path, framework: Framework) -> None:
     """Lay out what the service runs from: the model, its code under its own package path, and its requirements."""
     shutil.copytree(model, staging / MODEL, copy_function=shutil.copyfile)
-    for relative in CODE:
+    for relative in (*CODE, *framework.code):
         target = staging / "components" / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PACKAGE / relative, target)
     shutil.copyfile(SERVICE, staging / "service.py")
-    (staging / "requirements.txt").write_text("\n".join(pinned_requirements()) + "\n", encoding="utf-8")
+    (staging / "requirements.txt").write_text("\n".join(pinned_requirements(framework)) + "\n", encoding="utf-8")
 
 
 def _describe(bento: Path, trained: ModelManifest, source_files: dict[str, str], *, tag: str) -> ArchiveManifest:
@@ -133,6 +120,7 @@ def _describe(bento: Path, trained: ModelManifest, source_files: dict[str, str],
     Raises:
         ArchiveError: a source file was changed or left out.
     """
+    framework = find_framework(trained.framework)
     built = sha256_tree(bento)
     for name, digest in source_files.items():
         if built.pop(f"{SOURCE}/{name}", None) != digest:
@@ -146,6 +134,6 @@ def _describe(bento: Path, trained: ModelManifest, source_files: dict[str, str],
         bento_files=built,
         classes=trained.classes,
         imgsz=trained.imgsz,
-        requirements=pinned_requirements(),
-        licences=LICENCES,
+        requirements=pinned_requirements(framework),
+        licences=(*framework.licences, LICENCE),
     )

@@ -10,32 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from components.shared.aliases import find_alias, move_alias
-from components.shared.archive import BENTO, ArchiveManifest, load_archive_manifest
+from components.shared.archive import BENTO, load_archive_manifest
 from components.shared.detection.manifest import MANIFEST
 from components.shared.errors import ProofError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
 from components.shared.progress import Notify, silent
+from components.shared.registry import CHAMPION, RECORD, ModelRecord, model_key, version_key
 from components.shared.store import Store, open_store
 
 logger = logging.getLogger(__name__)
-RECORD = "model.json"
-CHAMPION = "champion"
-
-
-class ModelRecord(BaseModel):
-    """What ``model.json`` says of a version: the archive's own manifest, its file's digest, and the proof's numbers."""
-
-    model_config = ConfigDict(frozen=True)
-
-    schema_version: int = 1
-    name: str
-    version: str
-    bento_sha256: str
-    archive: ArchiveManifest
-    proof: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -75,7 +59,7 @@ def publish(
         raise ProofError(f"{manifest.tag!r} was not proved to be what was trained: run model_test first.")
     store = open_store(store_uri)
     name, version = manifest.name, manifest.content_digest
-    root = f"models/{name}/versions/{version}"
+    root = version_key(name, version)
     notify(0.1, "keeping the archive")
     if not store.exists(f"{root}/{RECORD}"):
         # What a killed attempt left may be another packing of the same content, so it is replaced.
@@ -88,7 +72,7 @@ def publish(
     )
     created = store.create(f"{root}/{RECORD}", json.dumps(record.model_dump(mode="json"), indent=2).encode())
     logger.info("%s %s as version %s", "registered" if created else "already registered", name, version)
-    prefix = f"models/{name}"
+    prefix = model_key(name)
     former = find_alias(store, prefix, CHAMPION)
     current = move_alias(store, prefix, CHAMPION, version) if passed else former
     logger.info("champion of %s: %s (before: %s)", name, current and current.version, former and former.version)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from components.model_test.evidence import Check
+from components.shared.detection.frameworks import find_framework
 from components.shared.detection.manifest import load_manifest
-from components.shared.detection.ultralytics_runtime import load_state
 
 
 def compare_weights(trained: Path, packed: Path) -> Check:
@@ -15,8 +15,7 @@ def compare_weights(trained: Path, packed: Path) -> Check:
     Raises:
         ArchiveError: weights cannot be loaded in the safe mode.
     """
-    before = load_state(trained / load_manifest(trained).weights)
-    after = load_state(packed / load_manifest(packed).weights)
+    before, after = _state(trained), _state(packed)
     differences = [_difference(name, before.get(name), after.get(name)) for name in _names(before, after)]
     values = sum(tensor.numel() for tensor in before.values())
     return Check(
@@ -25,6 +24,11 @@ def compare_weights(trained: Path, packed: Path) -> Check:
         tuple(difference for difference in differences if difference),
         {"tensors_compared": len(before), "values_compared": values},
     )
+
+
+def _state(model: Path) -> dict[str, Any]:
+    manifest = load_manifest(model)
+    return find_framework(manifest.framework).load_state(model / manifest.weights)
 
 
 def _names(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

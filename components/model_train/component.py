@@ -38,7 +38,7 @@ def model_train(
     longest_edge: int = 0,
     image_format: str = "keep",
     seed: int = 0,
-    overrides: dict = {},  # noqa: B006 - same
+    overrides: dict[str, str] = {},  # noqa: B006 - same
 ) -> None:
     """Train a detector from scratch or from weights, and go on where an earlier attempt was interrupted.
 
@@ -76,11 +76,14 @@ def model_train(
         seed: Seed of the training.
         overrides: Parameters that differ in this training of a sweep; they win over the others.
     """
+    import os
     from pathlib import Path
 
+    from components.model_train.setting import train_setting
     from components.model_train.settings import read_settings
-    from components.model_train.train import train_model
-    from components.shared.step import run_step
+    from components.model_train.train import Place, train_model
+    from components.shared.step import RUN_ID, run_step
+    from components.shared.sweep import step_name
 
     settings = {
         "preset": preset,
@@ -109,18 +112,24 @@ def model_train(
         "image_format": image_format,
         "seed": seed,
     }
-    trained = run_step(
-        "model_train",
+    place = Place(run_id=os.environ.get(RUN_ID, "unnamed"), step=step_name("model_train", overrides))
+    told = run_step(
+        place.step,
         store,
-        lambda **named: train_model(
-            Path(train.path),
-            Path(val.path),
-            store,
-            *read_settings(settings, overrides),
+        lambda **named: train_setting(
+            overrides,
             Path(model.path),
             Path(report.path),
-            **named,
+            lambda: train_model(
+                (Path(train.path), Path(val.path)),
+                store,
+                read_settings(settings, overrides),
+                Path(model.path),
+                Path(report.path),
+                place=place,
+                **named,
+            ),
         ),
     )
-    model.metadata.update(digest=trained.manifest.digest, framework=trained.manifest.framework)
-    metrics.metadata.update(trained.manifest.metrics)
+    model.metadata.update(told.facts)
+    metrics.metadata.update(told.metrics)

@@ -1,49 +1,246 @@
 """Take a training from its beginning or its last checkpoint to its end, in as many attempts as it needs."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
+import logging
+import shutil
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 
-from components.model_train.care import Care
+from components.model_train.checkpoints import Checkpoints, Found
+from components.model_train.plan import Outcome, Plan
+from components.model_train.results import BATCHES, read_result, result_files
+from components.model_train.saver import SNAPSHOT
+from components.model_train.spare import keep_spare, take_spare
 from components.model_train.story import Story
-from components.model_train.trainers.base import TrainingJob, TrainingRun
+from components.model_train.supervisor import Supervisor
+from components.model_train.trainers.base import Trainer
+from components.shared.errors import (
+    CheckpointError,
+    ConfigError,
+    DivergedError,
+    OutOfMemoryError,
+    PreemptedError,
+    StoreError,
+)
+from components.shared.progress import Announce
+from components.shared.store import open_store
+
+__all__ = ["Outcome", "Plan", "attempt", "conduct", "make_trainer"]
+
+_TERMINATED = 128 + signal.SIGTERM  # what a step exits with that is told to end while nobody looks after it
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything a training is: what to learn from what, how to look after it, and where to tell and keep things.
+class _Beginning:
+    """What an attempt begins with: its plan, the course so far and the key of the checkpoint it goes on from."""
 
-    Attributes:
-        job: the first attempt's job; ``resume`` and ``batch`` may change from attempt to attempt.
-        care: limits, checkpoints and warnings.
-        store: URI of the store that keeps checkpoints and progress.
-        key: names this training among all; the same key ends with the same weights.
-        run_id: the pipeline run, for progress and tracking.
-        step: this step's name in the run.
-        name: the model's name, for tracking.
-        versions: dataset versions by split, for tracking.
-    """
-
-    job: TrainingJob
-    care: Care
-    store: str
-    key: str
-    run_id: str
-    step: str = "model_train"
-    name: str = "detector"
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a training came to.
-
-    Attributes:
-        run: the trainer's files.
-        story: how it went.
-        batches: folder with the first batches' pictures (see ``pictures.FirstBatches``); it may be empty.
-    """
-
-    run: TrainingRun
+    plan: Plan
     story: Story
-    batches: Path
+    home: str = ""
+
+
+def conduct(plan: Plan, notify: Announce, *, trainer: Trainer | None = None) -> Outcome:
+    """Train from the newest checkpoint of the same training, or else from the beginning, to the end.
+
+    A training that was finished before gives its result at once. What does not fit the memory is tried once more at
+    half the batch, from the last epoch on.
+
+    Args:
+        plan: what to do.
+        notify: hears how far it is.
+        trainer: the training library; when not given, the one ``plan.job.start`` is for.
+
+    Raises:
+        CheckpointError: there are checkpoints of this training, and none can be used.
+        PreemptedError: it was told to end before it was done; the same again goes on.
+        DivergedError: a loss is no number.
+        OutOfMemoryError: half the batch does not fit either.
+        StoreError: it cannot be found out whether there is a checkpoint.
+        TrainingError: the training cannot start or go on.
+    """
+    try:
+        return _Conductor(plan, notify, trainer).conduct()
+    except SystemExit as error:
+        if error.code != _TERMINATED:
+            raise
+        text = "Told to end before the first epoch or after the last one: run the same again to go on."
+        raise PreemptedError(text) from error
+
+
+def attempt(plan: Plan, story: Story, notify: Announce, trainer: Trainer | None = None) -> Outcome:
+    """One attempt in this process, looked after; so far as it got, ``story`` is brought up to date in place.
+
+    Args:
+        plan: its ``job`` is this attempt's: ``resume`` and ``batch`` too.
+        story: the training's course up to the epoch it goes on from.
+        notify: hears how far it is.
+        trainer: the training library; when not given, the one ``plan.job.start`` is for.
+
+    Raises:
+        PreemptedError: it was told to end.
+        TrainingError: it cannot go on; the newest snapshot is saved first.
+    """
+    chosen = trainer or make_trainer(plan.job.start.framework)
+    with Supervisor(plan, story, notify) as watch:
+        try:
+            run = chosen.train(plan.job, watch)
+        except OutOfMemoryError:
+            keep_spare(plan.job.work, watch.saver.newest)
+            raise
+        except (PreemptedError, DivergedError):
+            raise
+        except Exception as error:  # a signal to the whole group ends the library's own processes first
+            if watch.told_to_end:
+                raise PreemptedError(watch.farewell()) from error
+            raise
+    return Outcome(run, story, plan.job.work / BATCHES)
+
+
+def make_trainer(framework: str) -> Trainer:
+    """The trainer of a framework.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    # ruff: noqa: PLC0415 - each brings its own heavy library
+    if framework == "ultralytics":
+        from components.model_train.trainers.ultralytics_trainer import UltralyticsTrainer
+
+        return UltralyticsTrainer()
+    if framework == "torchvision":
+        from components.model_train.trainers.torchvision_trainer import TorchvisionTrainer
+
+        return TorchvisionTrainer()
+    raise ConfigError(f"There is no trainer for the framework {framework!r}: use ultralytics or torchvision.")
+
+
+class _Conductor:
+    """One call of ``conduct``."""
+
+    def __init__(self, plan: Plan, notify: Announce, trainer: Trainer | None) -> None:
+        self._plan = plan
+        self._notify = notify
+        self._trainer = trainer
+        self._work = plan.job.work
+        self._checkpoints = Checkpoints(open_store(plan.store), plan.key, plan.owner)
+        self._refused: dict[str, str] = {}  # keys of checkpoints that turned out to be of no use, and why
+
+    def conduct(self) -> Outcome:
+        """Do what ``conduct`` promises."""
+        anew = self._plan.care.resume == "never"
+        if anew:
+            self._replace()
+        while True:
+            begin = _Beginning(self._plan, Story()) if anew else self._from_store()
+            if isinstance(begin, Outcome):
+                return begin
+            try:
+                outcome = self._train(begin)
+            except CheckpointError as error:
+                if not begin.home:
+                    raise
+                self._refused[begin.home] = str(error).rstrip(".")
+                continue
+            self._keep(outcome)
+            return outcome
+
+    def _replace(self) -> None:
+        try:
+            self._checkpoints.replace()
+        except StoreError as error:
+            logger.warning("Earlier checkpoints of this training may stay: %s", error)
+
+    def _from_store(self) -> _Beginning | Outcome:
+        """What the store's newest usable checkpoint gives: a result, or something to go on from."""
+        self._notify(0.0, "looking for a checkpoint")
+        while (found := self._checkpoints.newest(self._work / "checkpoint", self._refused)) is not None:
+            story = found.checkpoint.story
+            for warning in found.warnings:
+                self._warn(story, warning)
+            self._take_batches(found)
+            if not found.checkpoint.finished:
+                return self._resumed(found)
+            try:
+                run = read_result(found.folder)
+            except CheckpointError as error:
+                self._refused[found.home] = str(error)
+                continue
+            note = (
+                f"This training was finished before, with epoch {found.checkpoint.epoch}: its result is taken as it is."
+            )
+            logger.info("%s", note)
+            story.notes.append(note)
+            return Outcome(run, story, self._work / BATCHES)
+        return _Beginning(self._plan, Story())
+
+    def _take_batches(self, found: Found) -> None:
+        kept = found.folder / BATCHES
+        if kept.is_dir():
+            shutil.copytree(kept, self._work / BATCHES, dirs_exist_ok=True)
+
+    def _resumed(self, found: Found) -> _Beginning:
+        made = found.checkpoint
+        logger.info("going on after epoch %d of %d from %s", made.epoch, self._plan.job.parameters.epochs, found.home)
+        return _Beginning(_with(self._plan, found.folder / SNAPSHOT, made.batch), made.story, found.home)
+
+    def _train(self, begin: _Beginning) -> Outcome:
+        before = begin.story.model_copy(deep=True)
+        try:
+            return self._attempt(begin)
+        except OutOfMemoryError as error:
+            again = self._smaller(begin, before, error)
+        return self._attempt(again)
+
+    def _attempt(self, begin: _Beginning) -> Outcome:
+        if begin.plan.job.parameters.gpus == 1:
+            return attempt(begin.plan, begin.story, self._notify, self._trainer)
+        from components.model_train.distributed import run_ranks  # its processes import this module
+
+        kind = type(self._trainer)
+        name = f"{kind.__module__}:{kind.__qualname__}" if self._trainer else ""
+        return run_ranks(begin.plan, begin.story, self._notify, trainer=name)
+
+    def _smaller(self, failed: _Beginning, before: Story, error: OutOfMemoryError) -> _Beginning:
+        """The same at half the batch, from the newest snapshot on; the failed attempt stays in the course."""
+        attempts = failed.story.attempts
+        begun = len(attempts) > len(before.attempts)
+        gpus, used = failed.plan.job.parameters.gpus, failed.plan.job.parameters.batch
+        used = attempts[-1].batch if begun else used
+        half = used // 2 // gpus * gpus
+        if half < 1:
+            raise error
+        spare = take_spare(self._work)
+        story, resume = (spare.story, spare.snapshot) if spare else (before, failed.plan.job.resume)
+        story.attempts, story.notes = attempts, failed.story.notes
+        reached = story.epochs[-1].number if story.epochs else 0
+        goes_on = f"went on after epoch {reached}" if reached else "began again"
+        lost = f" in epoch {attempts[-1].last_epoch + 1}" if begun else ""
+        self._warn(story, f"Out of memory with batch {used}{lost}: {goes_on} with batch {half}.")
+        return _Beginning(_with(self._plan, resume, half), story, failed.home)
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Store the result, so that this step, run once more, need not train."""
+        story = outcome.story
+        epoch = story.epochs[-1].number if story.epochs else 0
+        batch = story.attempts[-1].batch if story.attempts else self._plan.job.parameters.batch
+        try:
+            files = result_files(outcome.run, outcome.batches, self._work / "result")
+            self._checkpoints.save(files, epoch=epoch, batch=batch, story=story, finished=True)
+        except (StoreError, OSError) as error:
+            self._warn(
+                story, f"The result is not kept, so this step would go on from a checkpoint if run again: {error}"
+            )
+
+    def _warn(self, story: Story, sentence: str) -> None:
+        logger.warning("%s", sentence)
+        story.notes.append(sentence)
+        done = story.epochs[-1].number if story.epochs else 0
+        self._notify(done / max(1, self._plan.job.parameters.epochs), "training", warning=sentence)
+
+
+def _with(plan: Plan, resume: Path | None, batch: int) -> Plan:
+    parameters = dataclasses.replace(plan.job.parameters, batch=batch)
+    return dataclasses.replace(plan, job=dataclasses.replace(plan.job, resume=resume, parameters=parameters))

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -9,69 +10,89 @@ from pathlib import Path
 
 import polars as pl
 
+from components.model_train.care import Care
+from components.model_train.conduct import Outcome, Plan, conduct
+from components.model_train.pictures import FirstBatches, Pictures, before_and_after
 from components.model_train.report import write_report
-from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingRun
-from components.model_train.trainers.ultralytics_trainer import UltralyticsTrainer
+from components.model_train.start import find_start
+from components.model_train.story import Story
+from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob
+from components.model_train.training_key import training_key
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import ModelManifest
-from components.shared.errors import TrainingError
+from components.shared.errors import PipelineError, TrainingError
 from components.shared.files import sha256_tree, write_atomically
 from components.shared.materialise import ImageOptions, materialise
-from components.shared.progress import Notify, silent
+from components.shared.progress import Announce, silent
 from components.shared.shards import ImageReader
+from components.shared.step import RUN_ID
 from components.shared.store import Store, open_store
 
 logger = logging.getLogger(__name__)
 SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}  # where the format's name is not the usual suffix
 
+PACE = frozenset({"images_per_second", "gpu_memory"})  # says something of the machine, nothing of the model
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: its manifest and the run that made it."""
+    """A trained model: its manifest, the files it was made of, and how the training went."""
 
     manifest: ModelManifest
-    run: TrainingRun
+    story: Story
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training tells how it goes: the pipeline run and this step's name in it."""
+
+    run_id: str = ""
+    step: str = "model_train"
 
 
 def train_model(
-    train_dir: Path,
-    val_dir: Path,
+    splits: tuple[Path, Path],
     store_uri: str,
-    parameters: Hyperparameters,
+    settings: tuple[Hyperparameters, Care],
     model_dir: Path,
     report: Path,
-    notify: Notify = silent,
+    *,
+    place: Place | None = None,
+    notify: Announce = silent,
     trainer: Trainer | None = None,
 ) -> Trained:
     """Train on one dataset, validate on another, and leave the model folder in ``model_dir``.
 
+    Where the store holds a checkpoint of the same training, it goes on from there.
+
     Args:
-        train_dir: the dataset to train on (its four files).
-        val_dir: the dataset to validate on.
-        store_uri: where the images of both lie.
-        parameters: what the training is asked for.
+        splits: the dataset to train on and the one to validate on (their four files each).
+        store_uri: where the images of both and the checkpoints lie.
+        settings: what decides the weights, and how the training is looked after.
         model_dir: receives weights, test image and manifest.
         report: receives the HTML report.
+        place: the run and step it belongs to; from the environment when not given.
         notify: hears how far it is.
-        trainer: the training library; ultralytics when not given.
+        trainer: the training library; when not given, the one the model asks for.
 
     Raises:
+        ConfigError: the model or a hyperparameter cannot be used.
+        PreemptedError: it was told to end before it was done.
         TrainingError: the data cannot be trained on, or the training failed.
     """
-    chosen = trainer or UltralyticsTrainer()
-    train, val = Dataset.load(train_dir), Dataset.load(val_dir)
+    train, val = (Dataset.load(folder) for folder in splits)
+    parameters, care = settings
     check_datasets(train, val)
     store = open_store(store_uri)
     with tempfile.TemporaryDirectory(prefix="model-train-") as scratch:
         work = Path(scratch)
-        notify(0.0, "writing images and labels")
-        images = ImageOptions(longest_edge=parameters.longest_edge, format=parameters.image_format)
-        train_files = materialise(train, store, work / "train", options=images)
-        val_files = materialise(val, store, work / "val", options=images)
-        run = chosen.train(train_files, val_files, train.classes, parameters, work, notify)
-        manifest = _collect(chosen, run, train, val, store, parameters, model_dir)
-    write_report(report, run, manifest, train, val)
-    return Trained(manifest, run)
+        plan = make_plan(train, val, store, parameters, care, place or _own_place(), work, notify)
+        outcome = conduct(plan, notify, trainer=trainer)
+        notify(0.99, "writing the report")
+        manifest = _collect(outcome, plan, train, val, store, model_dir)
+        pictures = _pictures(outcome, plan, val)
+    write_report(report, outcome.run, outcome.story, manifest, train, val, pictures)
+    return Trained(manifest, outcome.story)
 
 
 def check_datasets(train: Dataset, val: Dataset) -> None:
@@ -94,39 +115,95 @@ def check_datasets(train: Dataset, val: Dataset) -> None:
         )
 
 
-def _collect(
-    trainer: Trainer,
-    run: TrainingRun,
+def _own_place() -> Place:
+    return Place(run_id=os.environ.get(RUN_ID, "unnamed"))
+
+
+def make_plan(
     train: Dataset,
     val: Dataset,
     store: Store,
     parameters: Hyperparameters,
-    model_dir: Path,
+    care: Care,
+    place: Place,
+    work: Path,
+    notify: Announce,
+) -> Plan:
+    """Find what to start from, write images and labels to disk, and name the training."""
+    start = find_start(parameters, store, train.name, work / "start")
+    notify(0.0, "writing images and labels")
+    images = ImageOptions(longest_edge=parameters.longest_edge, format=parameters.image_format)
+    job = TrainingJob(
+        train=materialise(train, store, work / "train", options=images),
+        val=materialise(val, store, work / "val", options=images),
+        classes=train.classes,
+        parameters=parameters,
+        start=start,
+        work=work,
+    )
+    versions = {"train": train.version, "val": val.version}
+    return Plan(
+        job=job,
+        care=care,
+        store=store.uri,
+        key=training_key(versions, parameters, start),
+        run_id=place.run_id,
+        step=place.step,
+        name=train.name,
+        versions=versions,
+    )
+
+
+def _collect(
+    outcome: Outcome, plan: Plan, train: Dataset, val: Dataset, store: Store, model_dir: Path
 ) -> ModelManifest:
+    """Fill the model folder; the manifest is written last."""
+    run, story, parameters = outcome.run, outcome.story, plan.job.parameters
     shutil.rmtree(model_dir, ignore_errors=True)  # what an earlier, killed attempt left is no part of this model
     for name, source in run.files.items():
         target = model_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     test_image = _keep_test_image(val, store, model_dir)
-    best = next(epoch for epoch in run.epochs if epoch.number == run.best_epoch)
-    metrics = {name: value for name, value in best.values.items() if math.isfinite(value)}
+    best = next(epoch for epoch in story.epochs if epoch.number == run.best_epoch)
+    metrics = {name: value for name, value in best.values.items() if math.isfinite(value) and name not in PACE}
+    asked = {name: value for name, value in asdict(parameters).items() if name != "options"}
     manifest = ModelManifest(
         name=train.name,
-        framework=trainer.framework,
+        framework=plan.job.start.framework,
         weights=run.weights,
         last=run.last,
         test_image=test_image,
         classes=train.classes,
         imgsz=-(-parameters.imgsz // 32) * 32,
-        parameters=asdict(parameters),
-        datasets={"train": train.version, "val": val.version},
+        parameters={**asked, **parameters.options, "started_from": plan.job.start.origin},
+        datasets=dict(plan.versions),
         libraries=dict(run.libraries),
-        metrics={**metrics, "best_epoch": run.best_epoch, "epochs": len(run.epochs)},
+        metrics={**metrics, "best_epoch": run.best_epoch, "epochs": len(story.epochs)},
         files=sha256_tree(model_dir),
     )
     manifest.save(model_dir)
     return manifest
+
+
+def _pictures(outcome: Outcome, plan: Plan, val: Dataset) -> Pictures:
+    """What the model saw and what it can do now; a picture that cannot be made is left out."""
+    run, job = outcome.run, plan.job
+    try:
+        compared = before_and_after(
+            run.untrained,
+            run.files[run.weights],
+            framework=job.start.framework,
+            classes=job.classes,
+            imgsz=job.parameters.imgsz,
+            dataset=val,
+            images=job.val.paths,
+            device=job.parameters.device,
+        )
+    except PipelineError as error:
+        logger.warning("The report shows no predictions: %s", error)
+        compared = []
+    return Pictures(batches=FirstBatches.load(outcome.batches), compared=compared)
 
 
 def _keep_test_image(val: Dataset, store: Store, model_dir: Path) -> str:

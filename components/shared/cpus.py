@@ -4,6 +4,8 @@ import math
 import os
 from pathlib import Path
 
+CPUS = "PIPELINE_CPUS"  # how many of them this process may take, where it shares a machine with others of a run
+
 _CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 
@@ -12,7 +14,9 @@ def usable_cpus() -> int:
     """CPUs to size thread pools by, at least 1; in a pod this follows its limit, not the node."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
-    return max(1, min(allowed, math.ceil(quota) if quota else allowed))
+    granted = os.environ.get(CPUS, "")
+    share = int(granted) if granted.isdecimal() else allowed
+    return max(1, min(allowed, share, math.ceil(quota) if quota else allowed))
 
 
 def _quota() -> float | None:

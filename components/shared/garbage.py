@@ -1,4 +1,4 @@
-"""Find and remove what no dataset version reaches: shards, tables, half-written files and void leases.
+"""Find and remove what nobody needs: what no dataset version reaches, half-written files, void leases, old checkpoints.
 
 A shard is reached when the manifest of any version of any dataset lists it. Everything else below ``shards/`` was left
 by a load that was killed, or lost its last version. Two things keep a collection from what is being written:
@@ -10,7 +10,8 @@ by a load that was killed, or lost its last version. Two things keep a collectio
   nothing is removed (``lease.committing``, ``lease.collecting``). So a collection that did remove a shard too early,
   because it was told to by ``older_than`` 0, costs that load a clear error and never leaves a version without pixels.
 
-Of models and checkpoints no key is read or removed.
+A training's checkpoints go, all at once, when none of them was written or gone on from for ``checkpoints_older_than``.
+Of models no key is read or removed.
 """
 
 import re
@@ -36,6 +37,8 @@ CLOCKS_APART = 3600.0  # seconds by which the clocks of a load and of the store 
 _THREADS = 8
 _SHARD = re.compile(r"shards/[0-9a-f]{64}\.tar")
 _TABLE = re.compile(r"datasets/[^/]+/versions/[0-9a-f]{64}/[a-z]+\.[0-9a-f]{16}\.parquet")
+_TRAINING = re.compile(r"(checkpoints/[0-9a-f]{64}/)\d{6,}-[0-9a-f]+/.+")
+_COMMITTED = "/checkpoint.json"  # an object so named makes a checkpoint of the others in its folder
 _OURS = ("shards/", "datasets/", "leases/")
 
 
@@ -46,6 +49,7 @@ class Kind(StrEnum):
     TABLE = "table"
     UNFINISHED = "unfinished write"
     LEASE = "void lease"
+    CHECKPOINT = "checkpoint file"
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,22 @@ class Collection:
         return sum(piece.entry.size for piece in self.garbage)
 
 
-def collect(store: Store, *, older_than: float = DAY, dry_run: bool = False, notify: Notify = silent) -> Collection:
-    """Remove what no version reaches and is older than ``older_than`` seconds; with ``dry_run`` only find it.
+def collect(
+    store: Store,
+    *,
+    older_than: float = DAY,
+    checkpoints_older_than: float = 14 * DAY,
+    dry_run: bool = False,
+    notify: Notify = silent,
+) -> Collection:
+    """Remove what nobody needs; with ``dry_run`` only find it.
+
+    Args:
+        store: where to look.
+        older_than: what no version reaches goes when it is older than so many seconds.
+        checkpoints_older_than: checkpoints go when nothing happened to their training for so many seconds.
+        dry_run: remove nothing.
+        notify: hears how far it is.
 
     Raises:
         ConflictError: datasets are being committed all the time; nothing was removed.
@@ -92,14 +110,14 @@ def collect(store: Store, *, older_than: float = DAY, dry_run: bool = False, not
         StoreError: the store failed; what was removed until then was garbage.
     """
     if dry_run:
-        return _find(store, time.time(), older_than)
+        return _find(store, time.time(), older_than, checkpoints_older_than)
     with lease.collecting(store) as held:
-        notify(0.0, "looking for what no version reaches")
-        found = _find(store, held.now, older_than)
+        notify(0.0, "looking for what nobody needs")
+        found = _find(store, held.now, older_than, checkpoints_older_than)
         return replace(found, garbage=_remove(store, found.garbage, held, notify), removed=True)
 
 
-def _find(store: Store, now: float, older_than: float) -> Collection:
+def _find(store: Store, now: float, older_than: float, checkpoints_older_than: float) -> Collection:
     loads = [holder for holder in lease.holders(store, now) if holder.work is Work.LOAD]
     cutoff = min([now - older_than, *(holder.since - CLOCKS_APART for holder in loads)])
     shards = [entry for entry in store.list("shards/") if _SHARD.fullmatch(entry.key)]
@@ -107,8 +125,9 @@ def _find(store: Store, now: float, older_than: float) -> Collection:
     manifests = _read_manifests(store, entries)
     reached = _reached(manifests)
     loose = [*_loose(shards, entries, reached, now), *_unfinished(store, now, older_than), *_leases(store, now)]
+    forgotten = _checkpoints(store, now, now - checkpoints_older_than)
     return Collection(
-        garbage=tuple(piece for piece in loose if _is_old(piece, cutoff)),
+        garbage=(*(piece for piece in loose if _is_old(piece, cutoff)), *forgotten),
         young=tuple(piece for piece in loose if not _is_old(piece, cutoff)),
         kept_shards=sum(entry.key in reached for entry in shards),
         manifests=len(manifests),
@@ -171,10 +190,23 @@ def _leases(store: Store, now: float) -> Iterator[Garbage]:
             yield Garbage(Kind.LEASE, entry, now - entry.modified)
 
 
+def _checkpoints(store: Store, now: float, cutoff: float) -> list[Garbage]:
+    """The checkpoints of trainings to which nothing happened since ``cutoff``."""
+    trainings: dict[str, list[StoredObject]] = {}
+    for entry in store.list("checkpoints/"):
+        if match := _TRAINING.fullmatch(entry.key):
+            trainings.setdefault(match[1], []).append(entry)
+    old = [each for each in trainings.values() if max(entry.modified for entry in each) <= cutoff]
+    return [Garbage(Kind.CHECKPOINT, entry, now - entry.modified) for entries in old for entry in entries]
+
+
 def _remove(store: Store, garbage: tuple[Garbage, ...], held: Lease, notify: Notify) -> tuple[Garbage, ...]:
+    latest = _latest(garbage)
+
     def remove(piece: Garbage) -> bool:
         held.check()
-        if piece.kind is Kind.SHARD and _touched(store, piece.entry):
+        area = _area(piece)
+        if area and _touched(store, area, latest[area]):
             return False
         if piece.kind is Kind.UNFINISHED:
             store.discard(piece.entry)
@@ -182,14 +214,34 @@ def _remove(store: Store, garbage: tuple[Garbage, ...], held: Lease, notify: Not
             store.delete(piece.entry.key)
         return True
 
-    removed = []
+    # A checkpoint loses its manifest before its files, so that it is never one without them.
+    ordered = sorted(garbage, key=lambda piece: not piece.entry.key.endswith(_COMMITTED))
+    first = sum(piece.entry.key.endswith(_COMMITTED) for piece in ordered)
+    removed: list[Garbage] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        for done, (piece, gone) in enumerate(zip(garbage, pool.map(remove, garbage), strict=True), 1):
-            removed += [piece] if gone else []
-            notify(done / len(garbage), f"removed {done} of {len(garbage)}")
+        for part in (ordered[:first], ordered[first:]):
+            for piece, gone in zip(part, pool.map(remove, part), strict=True):
+                removed += [piece] if gone else []
+                notify(len(removed) / len(garbage), f"removed {len(removed)} of {len(garbage)}")
     return tuple(removed)
 
 
-def _touched(store: Store, entry: StoredObject) -> bool:
-    """Whether a load took the shard for its own since it was listed."""
-    return any(found.modified > entry.modified for found in store.list(entry.key))
+def _area(piece: Garbage) -> str:
+    """The prefix in which nothing may have happened since it was listed; empty where that does not matter."""
+    if piece.kind is Kind.SHARD:
+        return piece.entry.key
+    match = _TRAINING.fullmatch(piece.entry.key)
+    return match[1] if match and piece.kind is Kind.CHECKPOINT else ""
+
+
+def _latest(garbage: Iterable[Garbage]) -> dict[str, float]:
+    """When something happened last in each of the areas, as listed."""
+    found: dict[str, float] = {}
+    for piece in garbage:
+        found[_area(piece)] = max(found.get(_area(piece), 0.0), piece.entry.modified)
+    return found
+
+
+def _touched(store: Store, prefix: str, since: float) -> bool:
+    """Whether something there was written or touched after it was listed: a load or a training took it for its own."""
+    return any(found.modified > since for found in store.list(prefix))

@@ -3,16 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from components.shared.detection.torchvision_models import ARCHITECTURES
 from components.shared.errors import ConfigError
 
-TORCHVISION_MODELS = (
-    "fasterrcnn_resnet50_fpn_v2",
-    "fasterrcnn_resnet50_fpn",
-    "fasterrcnn_mobilenet_v3_large_fpn",
-    "fasterrcnn_mobilenet_v3_large_320_fpn",
-    "retinanet_resnet50_fpn_v2",
-    "retinanet_resnet50_fpn",
-)
+TORCHVISION_MODELS = ARCHITECTURES
 
 UNSET: Mapping[str, object] = MappingProxyType(
     {

@@ -7,7 +7,7 @@ none is written as the text ``"NaN"``.
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.shared.errors import StoreError
 from components.shared.store import Store
 
+Notify = Callable[[float, str], None]  # share done (0..1), what is going on, in a few words
 
-class Notify(Protocol):
-    """Hears how far a step is."""
+
+class Announce(Protocol):
+    """A ``Notify`` that hears more: numbers, the time left and warnings."""
 
     def __call__(
         self,
@@ -100,7 +102,7 @@ class Reporter:
         eta: float | None = None,
         warning: str = "",
     ) -> None:
-        """Tell how much is done; has the type ``Notify``."""
+        """Tell how much is done; has the type ``Announce``."""
         share = min(max(share, 0.0), 1.0) if math.isfinite(share) else self.current.share
         now = time.time()
         passed = now - self.current.started

@@ -1,4 +1,4 @@
-"""Run the pipeline on this machine: kfp.local in a child process, watched from here."""
+"""Run a pipeline on this machine: kfp.local in a child process, watched from here."""
 
 import json
 import os
@@ -12,23 +12,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from components.shared.errors import ConfigError
 from components.shared.progress import StepProgress, read_progress
 from components.shared.step import LOG_DIRECTORY, RUN_ID
 from components.shared.store import Store, open_store
 from pipelines.backends.local_worker import ARGUMENTS, EVENTS, SPEC
+from pipelines.catalogue import TRAINING, Pipeline
 from pipelines.code import step_digest
-from pipelines.compile import compile_training, write_spec
+from pipelines.compile import write_spec
 from pipelines.config import TrainingConfig
 from pipelines.display import Display
 from pipelines.record import RunRecord, StepRecord
 from pipelines.run_pages import copy_reports, write_run_index
-from pipelines.training import NAME, STEPS
 
 POLL = 0.2  # seconds between two looks at the run
 PROGRESS = 0.5  # seconds between two reads of the running step's progress from the store
-GRACE = 10.0  # seconds a run has to end after it was told to
+GRACE = 35.0  # seconds a run has to end after it was told to: a training saves what it has learned
+_UNFINISHED = ("failed", "preempted", "running")  # states of a step after which a run cannot have succeeded
 TAIL = 2000  # characters of kfp's own log that may hold the reason of a failure
 
 
@@ -44,8 +46,10 @@ class Stopped(BaseException):
     """A person or the system asked this command to stop."""
 
 
-def run_local(config: TrainingConfig, options: LocalOptions, display: Display) -> tuple[RunRecord, Path]:
-    """Run the whole pipeline and wait for it.
+def run_local(
+    config: TrainingConfig, options: LocalOptions, display: Display, pipeline: Pipeline[Any] = TRAINING
+) -> tuple[RunRecord, Path]:
+    """Run a whole pipeline and wait for it.
 
     Returns:
         The run's record, whose state tells how it ended, and its folder.
@@ -58,14 +62,17 @@ def run_local(config: TrainingConfig, options: LocalOptions, display: Display) -
     _make_folder(directory, options.runs)
     record = RunRecord(
         run_id=run_id,
-        pipeline=NAME,
+        pipeline=pipeline.name,
         parameters=config.model_dump(),
         started=time.time(),
         process=os.getpid(),
-        steps=[StepRecord(name=step, log=str(directory / "logs" / f"{step}.log")) for step in STEPS],
+        steps=[
+            StepRecord(name=step.name, about=step.about, log=str(directory / "logs" / f"{step.name}.log"))
+            for step in pipeline.plan(config)
+        ],
     )
     record.save(directory)
-    _write_inputs(config, directory)
+    _write_inputs(pipeline, config, directory)
     watch = _Watch(record, directory, open_store(config.store), display)
     with _stop_on_signals(), tempfile.TemporaryDirectory(prefix="pipeline-", ignore_cleanup_errors=True) as scratch:
         child = _start(directory, options, scratch)
@@ -88,10 +95,10 @@ def _make_folder(directory: Path, runs: Path) -> None:
         raise ConfigError(f"{str(runs)!r} cannot hold runs ({error.strerror}): give another folder.") from error
 
 
-def _write_inputs(config: TrainingConfig, directory: Path) -> None:
-    images = {step: f"local-python/{step}@sha256:{step_digest(step)}" for step in STEPS}
-    write_spec(compile_training(images), directory / SPEC)
-    (directory / ARGUMENTS).write_text(config.model_dump_json(), encoding="utf-8")
+def _write_inputs(pipeline: Pipeline[Any], config: TrainingConfig, directory: Path) -> None:
+    images = {step: f"local-python/{step}@sha256:{step_digest(step)}" for step in pipeline.kinds}
+    write_spec(pipeline.compile(config, images), directory / SPEC)
+    (directory / ARGUMENTS).write_text(json.dumps(pipeline.arguments(config)), encoding="utf-8")
     (directory / EVENTS).touch()
 
 
@@ -168,16 +175,14 @@ class _Watch:
 
     def follow(self, child: subprocess.Popen[bytes]) -> None:
         """Watch until the child ends."""
-        looked, progress = 0.0, None
+        looked, progress = 0.0, dict[str, StepProgress | None]()
         while child.poll() is None:
             self.read_events()
-            running = next((step for step in self._record.steps if step.state == "running"), None)
+            running = [step for step in self._record.steps if step.state == "running"]
             if time.monotonic() - looked >= PROGRESS:
-                progress = self._progress(running) if running else None
+                progress = {step.name: self._progress(step) for step in running}
                 looked = time.monotonic()
-            self._display.update(
-                self._record, progress if running and progress and progress.step == running.name else None
-            )
+            self._display.update(self._record, *(progress.get(step.name) for step in running))
             time.sleep(POLL)
         self.read_events()
 
@@ -206,9 +211,12 @@ class _Watch:
         step.finished = moment
         step.cached = kind == "cached"
         step.started = moment if step.cached else step.started
-        step.state = "failed" if kind == "failed" else "succeeded"
-        if step.state == "failed":
-            step.error = self._reason(step)
+        progress = None if step.cached else self._progress(step)
+        step.warnings = progress.warnings if progress else []
+        step.state = "succeeded"
+        if kind == "failed":
+            step.state = "preempted" if progress and progress.state == "preempted" else "failed"
+            step.error = f"{step.about}: {self._reason(step)}" if step.about else self._reason(step)
         outputs = event.get("outputs")
         for name, value in (outputs if isinstance(outputs, dict) else {}).items():
             artifact = isinstance(value, dict) and set(value) == {"path", "metadata"}
@@ -244,7 +252,7 @@ class _Watch:
         """Settle the record, gather the reports and write the index page."""
         record = self._record
         if record.state == "running":
-            failed = next((step for step in record.steps if step.state in ("failed", "running")), None)
+            failed = next((step for step in record.steps if step.state in _UNFINISHED), None)
             done = code == 0 and failed is None
             record.state = "succeeded" if done else "failed"
             if not done:

@@ -13,9 +13,12 @@ from kfp.local.cache import LocalCache
 
 from components.shared.dataset import load_manifest
 from components.shared.errors import PipelineError
-from components.shared.files import sha256_file
+from components.shared.files import digest_of_digests, sha256_file, sha256_tree
 from components.shared.sources import local_paths
 from components.shared.store import open_store
+
+_WEIGHTS = frozenset({"weights", "model", "start_from"})  # arguments that may name a file or a model that moves
+OnHit = Callable[[str, dict[str, Any], dict[str, Any]], None]
 
 
 class ContentCache(LocalCache):
@@ -24,10 +27,10 @@ class ContentCache(LocalCache):
     Args:
         cache_root: folder of the cache entries.
         reuse: False runs every step and only remembers the results.
-        on_hit: hears the component and the outputs of each step that is not run.
+        on_hit: hears the component, the arguments and the outputs of each step that is not run.
     """
 
-    def __init__(self, cache_root: str, *, reuse: bool, on_hit: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, cache_root: str, *, reuse: bool, on_hit: OnHit) -> None:
         super().__init__(cache_root)
         self._reuse = reuse
         self._on_hit = on_hit
@@ -50,19 +53,41 @@ class ContentCache(LocalCache):
         component, arguments = self._asked[key]
         if outputs is None or not _still_stored(outputs, arguments):
             return None
-        self._on_hit(component, outputs)
+        self._on_hit(component, arguments, outputs)
         return outputs
+
+    def put(self, key: str, outputs: dict[str, Any]) -> None:
+        """Remember the outputs of a task, unless it is a training of a sweep that gave no model: try that again."""
+        if not any(isinstance(value, dsl.Artifact) and value.metadata.get("failed") for value in outputs.values()):
+            super().put(key, outputs)
 
 
 def _content(name: str, value: Any) -> object:  # noqa: ANN401 - whatever a task may take
+    if isinstance(value, list):
+        return [_content(name, item) for item in value]
     if isinstance(value, dsl.Artifact):
         facts = {key: fact for key, fact in value.metadata.items() if key not in ("display_name", "store_session_info")}
         return {"artifact": type(value).schema_title, "content": facts.get("digest") or facts}
     if name == "source" and isinstance(value, str):
         return {"source": value, "content": source_fingerprint(value)}
-    if name == "weights" and isinstance(value, str) and Path(value).is_file():
-        return {"weights": sha256_file(Path(value))}
+    if name == "overrides" and isinstance(value, dict):
+        return {key: _content(key, item) for key, item in value.items()}
+    if name in _WEIGHTS and isinstance(value, str):
+        return {"weights": weights_fingerprint(value)}
     return value
+
+
+def weights_fingerprint(weights: str) -> str:
+    """Digest of a weights file or model folder; the name alone for what always means the same.
+
+    A champion moves, and what lies elsewhere may have changed unseen, so their fingerprints never come twice.
+    """
+    path = Path(weights)
+    if weights and path.is_file():
+        return sha256_file(path)
+    if weights and path.is_dir():
+        return digest_of_digests(sha256_tree(path))
+    return secrets.token_hex(32) if weights.endswith("champion") or "://" in weights else weights
 
 
 def source_fingerprint(source: str) -> str:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from kfp.local.status import Status
 
 import components.artifacts  # noqa: F401 - registers the artifact classes with kfp.local
 from components.shared.files import write_atomically
+from components.shared.sweep import step_name
 from pipelines.backends.local_cache import ContentCache
 
 EVENTS = "events.jsonl"
@@ -35,11 +36,12 @@ class Events:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()  # the iterations of a loop run in threads
 
     def emit(self, kind: str, step: str, **facts: object) -> None:
         """Tell that something happened to a step."""
         event = {"event": kind, "step": step, "time": time.time(), **facts}
-        with self._path.open("a", encoding="utf-8") as handle:
+        with self._writing, self._path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(event) + "\n")
 
 
@@ -59,7 +61,9 @@ def run(directory: Path, cache_root: Path, *, reuse: bool) -> int:
     cache = ContentCache(
         str(cache_root),
         reuse=reuse,
-        on_hit=lambda component, outputs: events.emit("cached", step_of(component), outputs=plain(outputs)),
+        on_hit=lambda component, given, outputs: events.emit(
+            "cached", step_of(component, given), outputs=plain(outputs)
+        ),
     )
     kfp_cache._cache_singleton, kfp_cache._cache_singleton_root = cache, cache.cache_root  # noqa: SLF001 - its only seam
     pipeline = kfp_components.load_component_from_file(str(directory / SPEC))
@@ -71,9 +75,10 @@ def run(directory: Path, cache_root: Path, *, reuse: bool) -> int:
     return 0
 
 
-def step_of(component: str) -> str:
-    """``comp-data-load`` is the component of the step ``data_load``."""
-    return component.removeprefix("comp-").replace("-", "_")
+def step_of(component: str, arguments: Mapping[str, Any]) -> str:
+    """``comp-data-load`` is of the step ``data_load``; a training of a sweep has a name of its own."""
+    step = component.removeprefix("comp-").replace("-", "_")
+    return step_name(step, arguments.get("overrides") or {})
 
 
 def plain(outputs: dict[str, Any]) -> dict[str, object]:
@@ -97,7 +102,7 @@ def _report_tasks(events: Events) -> None:
     execute: Callable[..., tuple[dict[str, Any], Status]] = task_dispatcher.run_single_task_implementation
 
     def observed(**arguments: Any) -> tuple[dict[str, Any], Status]:  # noqa: ANN401 - kfp's own arguments
-        step = step_of(arguments["component_name"])
+        step = step_of(arguments["component_name"], arguments["arguments"])
         events.emit("started", step)
         outputs, status = execute(**arguments)
         if status == Status.SUCCESS:

@@ -12,7 +12,7 @@ from components.shared.dataset_reference import Reference, find, known_names
 from components.shared.dataset_verify import Verification
 from components.shared.dataset_verify import verify as verify_versions
 from components.shared.errors import ConfigError
-from components.shared.garbage import Collection, Garbage, collect
+from components.shared.garbage import DAY, Collection, Garbage, collect
 from components.shared.materialise import default_cache
 from components.shared.store import Store
 from pipelines.dataset_commands.output import FAILED, SUCCESS, Answer, line, progress, size
@@ -43,9 +43,15 @@ def verify_datasets(options: argparse.Namespace, store: Store) -> Answer:
 
 
 def collect_garbage(options: argparse.Namespace, store: Store) -> Answer:
-    """Remove what no version reaches; with ``--cache`` also shrink this machine's image cache."""
+    """Remove what nobody needs; with ``--cache`` also shrink this machine's image cache."""
     with progress("collecting") as notify:
-        found = collect(store, older_than=options.older_than * 3600, dry_run=options.dry_run, notify=notify)
+        found = collect(
+            store,
+            older_than=options.older_than * 3600,
+            checkpoints_older_than=options.checkpoints_older_than * DAY,
+            dry_run=options.dry_run,
+            notify=notify,
+        )
     pruned = None
     if options.cache is not None:
         pruned = prune(default_cache(), int(options.cache * 1e9), dry_run=options.dry_run)

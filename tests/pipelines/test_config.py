@@ -24,9 +24,9 @@ def test_a_wrong_name_suggests_the_near_one(wrong: str, near: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "parts"),
     [
-        ("epochs=0", ["epochs='0'", ">= 1"]),
+        ("epochs=-1", ["epochs='-1'", ">= 0"]),
         ("epochs=many", ["epochs='many'", "integer"]),
-        ("lr0=nan", ["lr0='nan'", "> 0"]),
+        ("lr0=nan", ["lr0='nan'", ">= 0"]),
         ("imgsz=100000", ["imgsz='100000'", "<= 4096"]),
         ("format=voc2", ["format='voc2'", "coco, yolo, voc"]),
         ("device=gpu", ["device='gpu'", "number of one GPU"]),
@@ -138,3 +138,27 @@ def test_a_class_that_is_a_target_and_dropped_is_found_in_any_case() -> None:
 def test_a_class_cannot_be_a_target_and_dropped() -> None:
     with pytest.raises(ConfigError, match="both name 'cat'"):
         config.resolve(None, ["target_classes=cat,dog", "drop_classes=cat"], {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        (['hyperparameters={"mosiac": 0.5}'], ["mosiac", "mosaic"]),
+        (['hyperparameters={"mosaic": 7}'], ["mosaic", "7"]),
+        (['hyperparameters={"epochs": 7}'], ["epochs", "parameter of its own"]),
+        (["batch=6", "gpus=4"], ["batch=6", "gpus=4"]),
+        (["imgsz=8"], ["imgsz", "32"]),
+        (["preset=fast"], ["preset='fast'", "quick"]),
+        (["model=fasterrcnn"], ["model='fasterrcnn'", "fasterrcnn_resnet50_fpn_v2"]),
+    ],
+)
+def test_what_training_would_refuse_later_is_refused_at_once(settings: list[str], parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.resolve(None, settings, {})
+    assert all(part in str(refused.value) for part in parts), str(refused.value)
+
+
+def test_hyperparameters_may_be_numbers_or_texts() -> None:
+    from_text, _ = config.resolve(None, ['hyperparameters={"mosaic": 0.5, "cos_lr": true}'], {})
+    assert config.check({"hyperparameters": {"mosaic": 0.5, "cos_lr": True}})
+    assert set(from_text.hyperparameters) == {"mosaic", "cos_lr"}

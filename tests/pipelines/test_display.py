@@ -1,12 +1,14 @@
 import io
+import math
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.console import Console
 
 from components.shared.progress import StepProgress
-from pipelines.display import LiveDisplay, PlainDisplay, eta, make_display, output_of, steps_table
-from pipelines.record import RunRecord, StepRecord
+from pipelines.display import SIGNS, STYLES, LiveDisplay, PlainDisplay, eta, make_display, output_of, steps_table
+from pipelines.record import RunRecord, StepRecord, StepState
 
 
 def record(*steps: StepRecord, **facts: object) -> RunRecord:
@@ -15,7 +17,13 @@ def record(*steps: StepRecord, **facts: object) -> RunRecord:
     )
 
 
-def progress(message: str = "epoch 2/9, mAP50 0.500", share: float = 0.25, left: float | None = 12.4) -> StepProgress:
+VALUES = {"train/box_loss": 1.2344, "val/box_loss": math.nan, "map50": 0.5, "lr": 0.0018, "images_per_second": 143.2}
+WORDS = "train box 1.234 | val box NaN | mAP50 0.500 | lr 0.0018 | 143 images/s"
+
+
+def progress(
+    message: str = "epoch 2/9, mAP50 0.500", share: float = 0.25, left: float | None = 12.4, **facts: object
+) -> StepProgress:
     return StepProgress(
         step="model_train",
         state="running",
@@ -24,6 +32,7 @@ def progress(message: str = "epoch 2/9, mAP50 0.500", share: float = 0.25, left:
         started=100.0,
         updated=104.5,
         eta=left,
+        **facts,  # type: ignore[arg-type]
     )
 
 
@@ -41,10 +50,11 @@ def shown(run: RunRecord, now: StepProgress | None = None, width: int = 120) -> 
         (0.9, ""),
         (1.0, " (about 1 s left)"),
         (12.4, " (about 12 s left)"),
-        (3600.0, " (about 3600 s left)"),
+        (187.0, " (about 3 min 07 s left)"),
+        (3600.0, " (about 1 h 00 min left)"),
     ],
 )
-def test_the_time_left_is_told_in_whole_seconds_and_not_at_all_when_it_is_next_to_nothing(
+def test_the_time_left_is_told_as_people_say_it_and_not_at_all_when_it_is_next_to_nothing(
     left: float | None, text: str
 ) -> None:
     assert eta(progress(left=left)) == text
@@ -94,6 +104,7 @@ def test_the_table_has_a_line_for_each_step_with_state_seconds_and_output() -> N
         StepRecord(name="data_prep", state="succeeded", cached=True, started=4.0, finished=4.0),
         StepRecord(name="model_train", state="failed", started=4.0, finished=5.0, error="No GPU."),
         StepRecord(name="model_pack", state="terminated", started=5.0),
+        StepRecord(name="model_test", state="preempted", started=5.0, finished=6.0, error="Told to end."),
         StepRecord(name="model_eval"),
     ]
     lines = [line.split() for line in shown(record(*steps))]
@@ -103,6 +114,7 @@ def test_the_table_has_a_line_for_each_step_with_state_seconds_and_output() -> N
         ["data_prep", "✓", "reused", "0.0"],
         ["model_train", "✗", "failed", "1.0", "No", "GPU."],
         ["model_pack", "■", "terminated"],
+        ["model_test", "↻", "preempted", "1.0", "Told", "to", "end."],
         ["model_eval", "·", "pending"],
     ]
 
@@ -113,6 +125,26 @@ def test_the_running_step_shows_how_far_it_is_and_the_others_do_not() -> None:
     assert lines[2].split(maxsplit=3) == ["model_train", "▸", "running", lines[2].split(maxsplit=3)[3]]
     assert lines[2].endswith("4.5   25% epoch 2/9, mAP50 0.500 (about 12 s left)")
     assert "25%" not in lines[1]
+
+
+def test_every_state_of_a_step_has_a_sign_and_a_style() -> None:
+    assert set(SIGNS) == set(STYLES) == set(get_args(StepState))
+
+
+def test_the_running_step_shows_its_latest_values_and_its_warnings_below() -> None:
+    steps = [StepRecord(name="model_train", state="running"), StepRecord(name="model_pack")]
+    warnings = ["The loss [rises].", "max_hours is too short."]
+    lines = shown(record(*steps), progress(metrics=VALUES, warnings=warnings))
+    column = lines[0].index("output")
+    assert [line[column:] for line in lines[2:5]] == [WORDS, "! The loss [rises].", "! max_hours is too short."]
+    assert lines[5].startswith("model_pack")
+
+
+def test_a_step_that_has_ended_still_shows_its_warnings() -> None:
+    step = StepRecord(name="model_train", state="succeeded", metadata={"m": {"map50": 0.5}}, warnings=["Overfitting."])
+    lines = shown(record(step))
+    assert lines[1].endswith("validation mAP50 0.500")
+    assert lines[2].strip() == "! Overfitting."
 
 
 @pytest.mark.parametrize("text", ["a [/b] c", "classes ['cat'] and [red]", "path [/data/x]", r"a \[b]"])
@@ -159,13 +191,42 @@ def test_what_is_no_terminal_gets_plain_lines_without_escape_codes() -> None:
 def test_an_epoch_gets_one_plain_line_however_often_it_is_looked_at() -> None:
     display, file = plain()
     run = record()
-    for message in ("epoch 1/9", "epoch 1/9", "epoch 2/9, mAP50 0.100", "epoch 2/9, mAP50 0.100"):
+    for message in ("epoch 1/9", "epoch 1/9, batch 2/4", "epoch 2/9, mAP50 0.100", "epoch 2/9, mAP50 0.100"):
         display.update(run, progress(message, left=50.0))
     display.update(run, progress("image 3 of 9"))
     display.update(run, None)
     assert file.getvalue().splitlines() == [
-        "model_train: epoch 1/9 (about 50 s left)",
-        "model_train: epoch 2/9, mAP50 0.100 (about 50 s left)",
+        "model_train: 25% epoch 1/9 (about 50 s left)",
+        "model_train: 25% epoch 2/9 (about 50 s left)",
+    ]
+
+
+def test_an_epochs_values_get_one_plain_line_whenever_they_are_seen() -> None:
+    display, file = plain()
+    run = record()
+    looks = [("epoch 1/9", {}), ("epoch 1/9, mAP50 0.500", VALUES), ("epoch 2/9, batch 3/4", VALUES)]
+    looks += [("epoch 3/9, batch 1/4", VALUES | {"map50": 0.6}), ("epoch 3/9, batch 2/4", VALUES | {"map50": 0.6})]
+    for message, values in looks:
+        display.update(run, progress(message, left=50.0, metrics=values))
+    assert file.getvalue().splitlines() == [
+        "model_train: 25% epoch 1/9 (about 50 s left)",
+        f"model_train: 25% epoch 1/9 (about 50 s left); latest values: {WORDS}",
+        f"model_train: 25% epoch 3/9 (about 50 s left); latest values: {WORDS.replace('0.500', '0.600')}",
+    ]
+
+
+def test_each_warning_gets_one_plain_line() -> None:
+    display, file = plain()
+    run = record()
+    display.update(run, progress("reading", warnings=["One [a]."]))
+    display.update(run, progress("reading", warnings=["One [a].", "Two."]))
+    ended = StepRecord(name="model_train", state="preempted", started=1.0, finished=2.0, warnings=["Two.", "Three."])
+    display.changed(run, ended)
+    assert file.getvalue().splitlines() == [
+        "model_train: warning: One [a].",
+        "model_train: warning: Two.",
+        "model_train: warning: Three.",
+        "model_train: preempted (1.0 s)",
     ]
 
 

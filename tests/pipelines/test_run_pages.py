@@ -58,3 +58,14 @@ def test_the_index_of_a_run_that_came_to_nothing_is_written_too(tmp_path: Path) 
     )
     write_run_index(run, tmp_path)
     assert "Gate" not in (tmp_path / "index.html").read_text()
+
+
+def test_the_index_shows_the_warnings_of_a_step_and_where_a_preempted_one_stands(tmp_path: Path) -> None:
+    trained = StepRecord(name="model_train", state="succeeded", warnings=["Overfitting <b>.", "Too slow."])
+    steps = [trained, StepRecord(name="model_pack", state="preempted", error="Told to end.", warnings=["Not this."])]
+    run = RunRecord(run_id="r3", pipeline="p", state="failed", parameters={}, started=0.0, process=1, steps=steps)
+    write_run_index(run, tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    for text in ("Overfitting &lt;b&gt;. Too slow.", "Told to end.", "preempted", "1 of 2 steps succeeded so far"):
+        assert text in page
+    assert "Not this." not in page

@@ -44,7 +44,9 @@ class Runs:
         self.config = TrainingConfig()
         self.options = LocalOptions(Path())
 
-    def __call__(self, config: TrainingConfig, options: LocalOptions, _display: object) -> tuple[RunRecord, Path]:
+    def __call__(
+        self, config: TrainingConfig, options: LocalOptions, _display: object, _pipeline: object
+    ) -> tuple[RunRecord, Path]:
         self.config, self.options = config, options
         return self.record, options.runs / "r1"
 
@@ -66,7 +68,7 @@ def some_images(folder: Path) -> Path:
     ("arguments", "words"),
     [
         (["--set", "epoch=3"], "Did you mean 'epochs'?"),
-        (["--set", "epochs=0"], "epochs='0'"),
+        (["--set", "epochs=-1"], "epochs='-1'"),
         (["--data", "nowhere"], "There is nothing at 'nowhere'"),
         (["--data", "gopher://x"], "no reader for gopher://"),
         (["--data", "sample://kitchen"], "no built-in sample"),
@@ -148,7 +150,7 @@ def test_a_model_that_is_a_folder_or_an_address_is_refused(tmp_path: Path) -> No
     (tmp_path / "x" / "best.pt").mkdir(parents=True)
     for model in ("x/best.pt", "https://example.org/best.pt"):
         with pytest.raises(ConfigError, match="there is no such file"):
-            submit._absolute_model(model)
+            submit._absolute("model", model)
 
 
 def test_the_store_lies_beside_the_runs_unless_somebody_chose_one(runs: Runs, tmp_path: Path) -> None:

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.detection.manifest import ModelManifest, load_manifest
+from components.shared.detection.frameworks import Pixels, Rows, find_framework
+from components.shared.detection.manifest import load_manifest
 from components.shared.errors import ArchiveError, InputError
 
-Pixels = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.float64]  # (N, 6): left, top, right, bottom, score, label
+__all__ = ["Detections", "Detector", "Pixels", "Rows"]
+
 _CHANNELS = 3
 
 
@@ -29,15 +29,6 @@ class Detections:
     boxes: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
-
-
-class Runtime(Protocol):
-    """What a framework offers the detector."""
-
-    names: tuple[str, ...]
-
-    def predict(self, image: Pixels, *, conf: float, iou: float, max_det: int) -> Rows:
-        """Boxes in one RGB image of shape ``(height, width, 3)``, in its pixels."""
 
 
 class Detector:
@@ -59,7 +50,7 @@ class Detector:
         weights = directory / self.manifest.weights
         if not weights.is_file():
             raise ArchiveError(f"The weights {self.manifest.weights!r} are missing from {str(directory)!r}.")
-        self._runtime = _load_runtime(self.manifest, weights, device)
+        self._runtime = find_framework(self.manifest.framework).open_runtime(weights, self.manifest.imgsz, device)
         if self._runtime.names != self.manifest.classes:
             raise ArchiveError(_class_difference(self.manifest.classes, self._runtime.names, weights))
 
@@ -90,14 +81,6 @@ class Detector:
             rows = self._runtime.predict(image, conf=conf, iou=iou, max_det=max_det)
             found.append(_detections(rows, image.shape[1], image.shape[0]))
         return found
-
-
-def _load_runtime(manifest: ModelManifest, weights: Path, device: str) -> Runtime:
-    if manifest.framework != "ultralytics":
-        raise ArchiveError(f"No runtime is known for a model of framework {manifest.framework!r}: use 'ultralytics'.")
-    from components.shared.detection.ultralytics_runtime import UltralyticsRuntime  # noqa: PLC0415 - loads torch
-
-    return UltralyticsRuntime(weights, imgsz=manifest.imgsz, device=device)
 
 
 def _class_difference(declared: tuple[str, ...], learned: tuple[str, ...], weights: Path) -> str:

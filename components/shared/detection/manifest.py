@@ -15,7 +15,7 @@ class ModelManifest(BaseModel):
 
     Attributes:
         name: what the model is called in archives and in the registry.
-        framework: the trainer that made the weights (``ultralytics``).
+        framework: the trainer that made the weights; see ``frameworks``.
         weights: the weights file to serve; ``last`` the ones of the last epoch.
         test_image: a validation image that has objects, as encoded in the data set.
         classes: class names; the index is the model's class id.

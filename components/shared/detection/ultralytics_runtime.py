@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.shared.detection.environment import limit_threads, prepare_environment, usable_cpus
+from components.shared.detection.frameworks import Framework
 from components.shared.detection.suppression import use_compiled_suppression
 from components.shared.errors import ArchiveError, ConfigError
 
@@ -137,3 +138,20 @@ def _resolve(device: str) -> object:
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"The device {device!r} is not here ({torch.cuda.device_count()} GPUs): use 'cpu' or 'auto'.")
     return chosen
+
+
+FRAMEWORK = Framework(
+    name="ultralytics",
+    open_runtime=lambda weights, imgsz, device: UltralyticsRuntime(weights, imgsz=imgsz, device=device),
+    load_state=load_state,
+    code=(
+        "shared/detection/environment.py",
+        "shared/detection/suppression.py",
+        "shared/detection/ultralytics_runtime.py",
+    ),
+    requirements=("torch", "torchvision", "ultralytics"),
+    licences=(
+        "The ultralytics library is AGPL-3.0; Ultralytics claims the same licence for weights trained with it.",
+        "Whoever distributes this archive or offers it over a network must offer the source or hold another licence.",
+    ),
+)

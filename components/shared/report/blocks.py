@@ -54,6 +54,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Sentences as a list."""
+
+    points: tuple[str, ...]
+    kind: str = field(default="points", init=False)
+
+
+@dataclass(frozen=True)
 class Charts:
     """Charts side by side, each with the table behind it."""
 
@@ -63,12 +71,13 @@ class Charts:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures in a grid; ``left_out`` were dropped to keep the page small."""
+    """Pictures in a grid; ``left_out`` were dropped to keep the page small; ``columns`` 0: as many as fit."""
 
     pictures: tuple[Picture, ...]
     caption: str = ""
     empty: str = ""
     left_out: int = 0
+    columns: int = 0
     kind: str = field(default="gallery", init=False)
 
     @property
@@ -91,7 +100,7 @@ class Facts:
     kind: str = field(default="facts", init=False)
 
 
-Block = Numbers | Text | Charts | TableBlock | Gallery | Facts
+Block = Numbers | Text | Points | Charts | TableBlock | Gallery | Facts
 
 
 @dataclass

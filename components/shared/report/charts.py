@@ -1,7 +1,7 @@
 """Every chart a report can hold, under one name."""
 
 from components.shared.report.bars import bar_chart
-from components.shared.report.figure import Chart, Key, Mark, Series, Table
+from components.shared.report.figure import Chart, Key, Mark, Series, Span, Table
 from components.shared.report.heat import heat_map, named_heat_map
 from components.shared.report.histogram import histogram
 from components.shared.report.lines import line_chart, scatter_chart
@@ -12,6 +12,7 @@ __all__ = [
     "Key",
     "Mark",
     "Series",
+    "Span",
     "Table",
     "bar_chart",
     "heat_map",

@@ -54,7 +54,17 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A position on the x axis worth naming, such as the best epoch."""
+    """A position on the x axis worth naming, such as the best epoch; a ``thin`` one is named in the legend only."""
 
     x: float
+    label: str
+    thin: bool = False
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the x axis that is shaded and named in the legend."""
+
+    low: float
+    high: float
     label: str

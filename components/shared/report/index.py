@@ -18,6 +18,7 @@ _LEVELS = {
     "failure": Level.BAD,
     "error": Level.BAD,
     "running": Level.WARN,
+    "preempted": Level.WARN,
     "cancelled": Level.WARN,
     "canceled": Level.WARN,
     "canceling": Level.WARN,

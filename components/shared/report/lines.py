@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from components.shared.report import numerals
-from components.shared.report.figure import Cell, Chart, Key, Mark, Series, Table
+from components.shared.report.figure import Cell, Chart, Key, Mark, Series, Span, Table
 from components.shared.report.frame import (
     HEIGHT,
     LETTER,
@@ -30,6 +30,7 @@ LINE_POINTS = 800
 SCATTER_POINTS = 2000
 TABLE_ROWS = 400
 _DESCRIBED = 6
+_FEW = 6  # thin marks that span the plot; more would look like its grid
 
 Points = list[tuple[float, float]]
 
@@ -53,19 +54,21 @@ def line_chart(
     x_label: str,
     y_label: str,
     marks: Sequence[Mark] = (),
+    spans: Sequence[Span] = (),
     y_range: tuple[float, float] | None = None,
     x_range: tuple[float, float] | None = None,
 ) -> Chart:
     """Lines over a common x axis, in the order their points are given.
 
-    A y that is ``None``, NaN or infinite leaves a gap. ``marks`` name positions on the x axis. The ranges fix the
-    ends of the axes; what lies outside is cut off. Pointing at the chart shows the values at that x.
+    A y that is ``None``, NaN or infinite leaves a gap. ``marks`` name positions on the x axis, ``spans`` shade
+    stretches of it. The ranges fix the ends of the axes; what lies outside is cut off. Pointing at the chart shows
+    the values at that x.
     """
     lines = [_points(one) for one in series]
     known = [(x, y) for line in lines for x, y in line if not math.isnan(y)]
     if not known:
         return empty_chart(title, columns=[x_label, *(one.name for one in series)], x_label=x_label, y_label=y_label)
-    xs = [x for x, _ in known] + [mark.x for mark in marks]
+    xs = [x for x, _ in known] + [mark.x for mark in marks] + [end for span in spans for end in (span.low, span.high)]
     axes = _Axes(scale_for(xs, rounded=False, fixed=x_range), scale_for([y for _, y in known], fixed=y_range))
     padding = Padding(left=left_room(axes.y))
     curves = [
@@ -74,12 +77,13 @@ def line_chart(
         for path in _curve(line, axes, i, dashed=series[i].dashed or i >= 8)  # noqa: PLR2004 - colours repeat from here
     ]
     clipped = not all(axes.holds(line) for line in lines)
-    body = [*y_axis(axes.y, y_label, padding), *x_axis(axes.x, x_label), *_marks(marks, axes.x)]
-    body.append(plane(*curves, clipped=clipped))
-    description = _describe(series, lines, x_label, y_label, marks)
+    body = [*_spans(spans, axes.x), *y_axis(axes.y, y_label, padding), *x_axis(axes.x, x_label)]
+    body += [*_marks(marks, axes.x), plane(*curves, clipped=clipped)]
+    description = f"Line chart of {y_label} over {x_label}: {_describe(series, lines)}{_named(marks, spans)}."
     ends = {"data_from": repr(axes.x.low), "data_to": repr(axes.x.high)}
     svg = drawing(title, description, body, height=HEIGHT, padding=padding, **ends)
-    return Chart(title, svg, description, _line_table(series, lines, x_label), _line_keys(series))
+    legend = (*_line_keys(series), *_mark_keys(marks, spans))
+    return Chart(title, svg, description, _line_table(series, lines, x_label), legend)
 
 
 def scatter_chart(title: str, series: Sequence[Series], *, x_label: str, y_label: str, log: bool = False) -> Chart:
@@ -151,17 +155,34 @@ def _thinned(points: Points, count: int) -> Points:
 
 def _marks(marks: Sequence[Mark], scale: Scale) -> list[str]:
     """Vertical lines with their names; names take turns in height so that neighbours stay readable."""
-    parts = []
-    for row, mark in enumerate(sorted((mark for mark in marks if math.isfinite(mark.x)), key=lambda mark: mark.x)):
+    inside = [mark for mark in marks if math.isfinite(mark.x) and 0 <= scale.place(mark.x) <= 1]
+    places = [percent(scale.place(mark.x)) for mark in inside if mark.thin]
+    top = "0" if len(places) <= _FEW else "90%"
+    parts = [tag("line", x1=at, x2=at, y1=top, y2="100%", class_="rule-thin") for at in dict.fromkeys(places)]
+    for row, mark in enumerate(sorted((mark for mark in inside if not mark.thin), key=lambda mark: mark.x)):
         share = scale.place(mark.x)
-        if not 0 <= share <= 1:
-            continue
         at, left = percent(share), share > 0.5  # noqa: PLR2004 - the half with more room
         parts.append(tag("line", x1=at, x2=at, y1="0", y2="100%", class_="mark"))
         side = "marked end" if left else "marked"
         text = numerals.shorten(mark.label, int(220 / LETTER))
         parts.append(label(text, x=at, y=0, dx=-6 if left else 6, dy=11 + 15 * (row % 4), class_=side))
     return parts
+
+
+def _spans(spans: Sequence[Span], scale: Scale) -> list[str]:
+    parts = []
+    for span in spans:
+        low, high = (max(0.0, min(1.0, scale.place(numerals.finite(end)))) for end in (span.low, span.high))
+        if low < high:
+            parts.append(tag("rect", x=percent(low), y="0", width=percent(high - low), height="100%", class_="span"))
+    return parts
+
+
+def _mark_keys(marks: Sequence[Mark], spans: Sequence[Span]) -> tuple[Key, ...]:
+    """What the legend says of marks without a name of their own in the plot, and of shaded stretches."""
+    thin = dict.fromkeys(mark.label for mark in marks if mark.thin)
+    shaded = dict.fromkeys(span.label for span in spans)
+    return (*(Key(name, "plain", "rule-thin") for name in thin), *(Key(name, "plain", "span") for name in shaded))
 
 
 def _line_keys(series: Sequence[Series]) -> tuple[Key, ...]:
@@ -194,9 +215,7 @@ def _cloud_table(names: Sequence[str], clouds: Sequence[Points], x_label: str, y
     return Table(("series", "points", *columns), tuple(rows))
 
 
-def _describe(
-    series: Sequence[Series], lines: Sequence[Points], x_label: str, y_label: str, marks: Sequence[Mark]
-) -> str:
+def _describe(series: Sequence[Series], lines: Sequence[Points]) -> str:
     parts = []
     for one, line in list(zip(series, lines, strict=True))[:_DESCRIBED]:
         known = [y for _, y in line if not math.isnan(y)]
@@ -204,5 +223,10 @@ def _describe(
             first, last, low, high = map(numerals.compact, (known[0], known[-1], min(known), max(known)))
             parts.append(f"{one.name} goes from {first} to {last} (lowest {low}, highest {high})")
     more = f"; {len(series) - _DESCRIBED} more lines" if len(series) > _DESCRIBED else ""
-    named = "".join(f"; {mark.label} at {numerals.compact(mark.x)}" for mark in marks)
-    return f"Line chart of {y_label} over {x_label}: {'; '.join(parts)}{more}{named}."
+    return "; ".join(parts) + more
+
+
+def _named(marks: Sequence[Mark], spans: Sequence[Span]) -> str:
+    points = "".join(f"; {mark.label} at {numerals.compact(mark.x)}" for mark in marks)
+    stretches = (f"; {span.label} from {numerals.compact(span.low)} to {numerals.compact(span.high)}" for span in spans)
+    return points + "".join(stretches)

@@ -15,6 +15,7 @@ from components.shared.report.blocks import (
     Number,
     Numbers,
     Picture,
+    Points,
     Section,
     Text,
 )
@@ -60,6 +61,10 @@ class Report:
         """A paragraph; line breaks are kept."""
         self._add(Text(text))
 
+    def points(self, points: Sequence[str]) -> None:
+        """Sentences as a list."""
+        self._add(Points(tuple(points)))
+
     def chart(self, chart: Chart) -> None:
         """A chart across the page."""
         self._add(Charts(((chart, data_block(chart.data)),)))
@@ -84,9 +89,13 @@ class Report:
         """
         self._add(table_block(columns, rows, caption=caption, folded=folded, sortable=sortable))
 
-    def gallery(self, pictures: Sequence[Picture], *, caption: str = "", empty: str = "") -> None:
-        """Pictures in a grid, filtered by their tags; ``empty`` is said when there are none. A click enlarges."""
-        self._add(Gallery(tuple(pictures), caption, empty))
+    def gallery(self, pictures: Sequence[Picture], *, caption: str = "", empty: str = "", columns: int = 0) -> None:
+        """Pictures in a grid, filtered by their tags; ``empty`` is said when there are none. A click enlarges.
+
+        ``columns`` keeps so many beside each other, for rows that compare: on a narrow page two, of three the first
+        above the other two. Without it, as many as fit.
+        """
+        self._add(Gallery(tuple(pictures), caption, empty, columns=columns))
 
     def facts(self, facts: Mapping[str, str]) -> None:
         """Names and values, such as versions, digests and parameters."""

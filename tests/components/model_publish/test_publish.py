@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from components.model_publish.publish import ModelRecord, Published, publish
+from components.model_publish.publish import Published, publish
 from components.shared.aliases import find_alias
 from components.shared.archive import ArchiveManifest, load_archive_manifest
 from components.shared.errors import ArchiveError, ProofError
+from components.shared.registry import ModelRecord
 from components.shared.store import Store, open_store
 
 ROOT = Path(__file__).parents[3]

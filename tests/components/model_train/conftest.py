@@ -1,6 +1,7 @@
 """A small prepared dataset, two splits of one load, whose images lie in a real store."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -16,6 +17,8 @@ from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.images import probe
 from components.shared.shards import ShardWriter
 from components.shared.store import Store, open_store
+
+sys.path.insert(0, str(Path(__file__).parent))  # fake_trainer.py is shared by the tests beside it
 
 CLASSES = ("bar", "block")
 EDGE = 64
@@ -132,7 +135,6 @@ def parameters() -> Callable[..., Hyperparameters]:
         optimizer="AdamW",
         warmup_epochs=1.0,
         close_mosaic=5,
-        patience=100,
         freeze=0,
         device="cpu",
         seed=0,

@@ -57,3 +57,11 @@ def test_the_older_cgroups_limit_counts_too(tmp_path: Path, quota: str, expected
 def test_a_period_of_zero_is_no_limit(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("100000 0\n")
     assert usable_cpus() == 8
+
+
+@pytest.mark.parametrize(("granted", "expected"), [("2", 2), ("64", 8), ("0", 1), ("", 8), ("many", 8), ("-1", 8)])
+def test_a_share_of_the_machine_counts_and_nonsense_does_not(
+    monkeypatch: pytest.MonkeyPatch, granted: str, expected: int
+) -> None:
+    monkeypatch.setenv(cpus.CPUS, granted)
+    assert usable_cpus() == expected

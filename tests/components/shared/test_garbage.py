@@ -251,3 +251,77 @@ def test_a_derived_dataset_is_kept_without_an_alias(local: FileStore, make_datas
     dataset_store.commit(local, replace(dataset, split="train"), alias=None)
     assert dataset_store.aliases(local, "demo") == {}
     assert collect(local, older_than=0).garbage == ()
+
+
+def training_files(key: str, *checkpoints: str) -> set[str]:
+    names = ("checkpoint.json", "files/snapshot/state.pt", "files/batches/batch-1.json")
+    return {f"checkpoints/{key}/{checkpoint}/{name}" for checkpoint in checkpoints for name in names}
+
+
+OLD, NEW = (
+    training_files("a" * 64, "000003-0123456789abcdef", "000004-0123456789abcdef"),
+    training_files("b" * 64, "000009-0123456789abcdef"),
+)
+
+
+@pytest.fixture
+def trained(local: FileStore) -> FileStore:
+    """A store with the checkpoints of a training of 15 days ago and of one of 13 days ago."""
+    for keys_, days in ((OLD, 15), (NEW, 13)):
+        for key in keys_:
+            local.write(key, b"weights")
+            age(local, key, days * 24 * HOUR)
+    return local
+
+
+def test_checkpoints_of_trainings_to_which_nothing_happened_for_two_weeks_are_removed(trained: FileStore) -> None:
+    found = collect(trained, older_than=0)
+    assert {piece.entry.key for piece in found.garbage} == OLD
+    assert {piece.kind for piece in found.garbage} == {Kind.CHECKPOINT}
+    assert keys(trained, "checkpoints/") == NEW
+
+
+def test_the_age_of_old_checkpoints_can_be_chosen(trained: FileStore) -> None:
+    assert collect(trained, checkpoints_older_than=16 * 24 * HOUR).garbage == ()
+    assert {piece.entry.key for piece in collect(trained, checkpoints_older_than=HOUR).garbage} == OLD | NEW
+
+
+def test_a_dry_run_leaves_checkpoints(trained: FileStore) -> None:
+    assert {piece.entry.key for piece in collect(trained, dry_run=True).garbage} == OLD
+    assert keys(trained, "checkpoints/") == OLD | NEW
+
+
+def test_one_young_file_keeps_all_of_a_training(trained: FileStore) -> None:
+    age(trained, min(OLD), HOUR)
+    assert collect(trained).garbage == ()
+
+
+def test_a_training_that_goes_on_meanwhile_keeps_its_checkpoints(
+    trained: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = garbage._find
+
+    def found_then_touched(*arguments: Any) -> garbage.Collection:
+        found = real(*arguments)
+        assert trained.touch(min(OLD))
+        return found
+
+    monkeypatch.setattr(garbage, "_find", found_then_touched)
+    assert collect(trained).garbage == ()
+    assert keys(trained, "checkpoints/") == OLD | NEW
+
+
+def test_an_interrupted_collection_leaves_no_manifest_without_its_files(
+    trained: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[str] = []
+    real = FileStore.delete
+
+    def delete(store: FileStore, key: str) -> None:
+        deleted.append(key)
+        real(store, key)
+
+    monkeypatch.setattr(FileStore, "delete", delete)
+    collect(trained)
+    manifests = [key.endswith("/checkpoint.json") for key in deleted if key.startswith("checkpoints/")]
+    assert manifests == sorted(manifests, reverse=True)

@@ -7,16 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from components.model_train.trainers.ultralytics_start import start_model
+from components.model_train.trainers.base import Start
+from components.model_train.trainers.ultralytics_start import check_architecture, read_weights, start_model
 from components.shared.detection.environment import prepare_environment
-from components.shared.errors import ConfigError, TrainingError
+from components.shared.errors import ConfigError
 
 prepare_environment(1)
 ROOT = Path(__file__).parents[4]
-WEIGHTS = ROOT.parent / "shared" / "data" / "weights" / "yolo11n-coco-dequant.pt"
 CLASSES = ("bar", "block")
 
 
@@ -46,20 +47,34 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ultralytics.utils.downloads.safe_download", refuse)
 
 
+def from_yaml(name: str) -> Any:
+    """What a training of a model YAML begins with."""
+    return start_model(Start("ultralytics", name), CLASSES)
+
+
 def refusal(name: str) -> str:
-    """The sentence with which a start is refused."""
-    with pytest.raises(ConfigError) as caught:
-        start_model(name, CLASSES)
-    text = str(caught.value)
-    assert name in text
-    assert text.endswith(".")
-    assert "\n" not in text
-    return text
+    """The sentence with which a model YAML or a weights file is refused, early and late alike."""
+    early, late = (read_weights, from_weights) if name.endswith(".pt") else (check_architecture, from_yaml)
+    sentences = []
+    for step in (early, late):
+        with pytest.raises(ConfigError) as caught:
+            step(Path(name) if name.endswith(".pt") else name)
+        sentences.append(str(caught.value))
+    assert sentences[0] == sentences[1]
+    assert name in sentences[0]
+    assert sentences[0].endswith(".")
+    assert "\n" not in sentences[0]
+    return sentences[0]
+
+
+def from_weights(path: Path) -> Any:
+    """What a training of a weights file begins with."""
+    return start_model(Start("ultralytics", "", path), CLASSES)
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolo11.yaml", "yolov8s.yaml"])
 def test_a_model_the_library_knows_is_a_detector_to_train(name: str) -> None:
-    assert start_model(name, CLASSES).task == "detect"
+    assert from_yaml(name).task == "detect"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +89,7 @@ def test_a_model_yaml_of_ones_own_is_read(tmp_path: Path) -> None:
 
     own = tmp_path / "mine.yaml"
     own.write_text((LIBRARY / "cfg" / "models" / "11" / "yolo11.yaml").read_text())
-    assert start_model(str(own), CLASSES).task == "detect"
+    assert from_yaml(str(own)).task == "detect"
 
 
 @pytest.mark.parametrize("name", ["https://example.org/yolo11n.yaml", "ul://a/b/c.yaml", "/no/such/yolo11n.yaml"])
@@ -86,7 +101,7 @@ def test_a_model_yaml_elsewhere_is_never_fetched(name: str) -> None:
     ("name", "task"), [("yolo11n-seg.yaml", "segment"), ("yolov8n-cls.yaml", "classify"), ("yolo11n-obb.yaml", "obb")]
 )
 def test_a_model_for_another_task_is_refused(name: str, task: str) -> None:
-    assert refusal(name) == f"model={name!r} is made for the task {task!r}; this pipeline trains detectors."
+    assert refusal(name) == f"{name!r} is made for the task {task!r}; this pipeline trains detectors."
 
 
 @pytest.mark.parametrize("content", ["nc: [", "- a", "backbone: 3", ""])
@@ -101,11 +116,6 @@ def test_code_in_a_model_yaml_is_refused_and_not_run(tmp_path: Path, mark: Path)
     text = (LIBRARY / "cfg" / "models" / "11" / "yolo11.yaml").read_text()
     (tmp_path / "evil.yaml").write_text(f"{text}\nactivation: __import__('os').system('touch {mark}')\n")
     assert "blocked" in refusal(str(tmp_path / "evil.yaml"))
-
-
-@pytest.mark.parametrize("name", ["missing.pt", "yolo99n.pt", "/no/such/folder/best.pt", "~/no-such-weights.pt"])
-def test_missing_weights_and_unofficial_names_are_refused_without_asking_the_network(name: str) -> None:
-    assert refusal(name) == f"There are no weights at {name!r}, and no official weights have that name."
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights at all", bytes(range(256)) * 8], ids=["empty", "text", "noise"])
@@ -137,13 +147,15 @@ def test_weights_that_hold_code_are_refused_and_the_code_is_not_run(tmp_path: Pa
 
 IMPORTED_BEFORE = """
 import sys
+from pathlib import Path
 import ultralytics.nn.tasks
+from components.model_train.trainers.base import Start
 from components.model_train.trainers.ultralytics_start import start_model
 from components.shared.detection.environment import prepare_environment
 from components.shared.errors import ConfigError
 prepare_environment(1)
 try:
-    start_model(sys.argv[1], ("a",))
+    start_model(Start("ultralytics", "", Path(sys.argv[1])), ("a",))
 except ConfigError as error:
     print(error)
 """
@@ -164,60 +176,3 @@ def test_code_in_weights_is_not_run_when_the_library_was_imported_before(tmp_pat
         timeout=120,
     )
     assert "outside the supported" in done.stdout, done.stderr
-
-
-def test_real_weights_are_a_detector(tmp_path: Path) -> None:
-    if not WEIGHTS.is_file():
-        pytest.skip("the public weights are not beside the repository")
-    (tmp_path / "mine.pt").symlink_to(WEIGHTS)
-    model = start_model(str(tmp_path / "mine.pt"), CLASSES)
-    assert (model.task, len(model.names)) == ("detect", 80)
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "weights"
-
-
-def test_official_weights_without_network_fail_with_the_way_out(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise ConnectionError("Download failure:\n no network")
-
-    monkeypatch.setattr("ultralytics.utils.downloads.attempt_download_asset", offline)
-    with pytest.raises(TrainingError) as caught:
-        start_model("yolo11n.pt", CLASSES)
-    assert str(caught.value) == (
-        "The official weights 'yolo11n.pt' cannot be downloaded (Download failure: no network): "
-        f"put the file at {str(cache / 'yolo11n.pt')!r}, give a path to weights, or train from scratch with "
-        "model='yolo11n.yaml'."
-    )
-    assert list(cache.iterdir()) == []
-
-
-def test_a_download_that_breaks_off_leaves_no_half_file_to_be_found_later(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(file: str, **_: object) -> None:
-        Path(file).write_bytes(b"half")
-        raise ConnectionError("reset")
-
-    monkeypatch.setattr("ultralytics.utils.downloads.attempt_download_asset", broken)
-    with pytest.raises(TrainingError, match="reset"):
-        start_model("yolo11n.pt", CLASSES)
-    assert list(cache.iterdir()) == []
-
-
-def test_official_weights_are_downloaded_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not WEIGHTS.is_file():
-        pytest.skip("the public weights are not beside the repository")
-    asked = []
-
-    def deliver(url: str, file: Path, **_: object) -> None:
-        asked.append(url.rpartition("/")[2])
-        file.write_bytes(WEIGHTS.read_bytes())
-
-    monkeypatch.setattr("ultralytics.utils.downloads.safe_download", deliver)
-    assert [start_model("yolo11n.pt", CLASSES).task for _ in range(2)] == ["detect", "detect"]
-    assert asked == ["yolo11n.pt"]
-    assert [path.name for path in cache.iterdir()] == ["yolo11n.pt"]

@@ -13,6 +13,7 @@ from components.shared.report.charts import (
     Chart,
     Mark,
     Series,
+    Span,
     bar_chart,
     histogram,
     line_chart,
@@ -40,6 +41,14 @@ VALUES: dict[str, list[float]] = {
 }
 CHARTS: dict[str, Callable[[list[float]], Chart]] = {
     "line": lambda v: line_chart("t", [Series("a", range(len(v)), v)], x_label="x", y_label="y", marks=[Mark(1, "m")]),
+    "shaded line": lambda v: line_chart(
+        "t",
+        [Series("a", range(len(v)), v)],
+        x_label="x",
+        y_label="y",
+        marks=[Mark(value, "m", thin=True) for value in v],
+        spans=[Span(value, -value, "s") for value in v],
+    ),
     "line over values": lambda v: line_chart("t", [Series("a", v, v, dashed=True)], x_label="x", y_label="y"),
     "fixed line": lambda v: line_chart(
         "t", [Series("a", v, v)], x_label="x", y_label="y", y_range=(0, 1), x_range=(0, 1)
@@ -87,7 +96,12 @@ def test_no_values_break_a_chart(kind: str, values: list[float]) -> None:
 def test_no_text_breaks_a_chart(text: str, kind: str) -> None:
     chart = {
         "line": lambda: line_chart(
-            text, [Series(text, [1, 2], [1, 2])], x_label=text, y_label=text, marks=[Mark(1, text)]
+            text,
+            [Series(text, [1, 2], [1, 2])],
+            x_label=text,
+            y_label=text,
+            marks=[Mark(1, text), Mark(2, text, thin=True)],
+            spans=[Span(1, 2, text)],
         ),
         "bars": lambda: bar_chart(text, [text], {text: [1]}, x_label=text, y_label=text),
         "lying": lambda: bar_chart(text, [text], {text: [1]}, x_label=text, y_label=text, horizontal=True),
@@ -126,6 +140,29 @@ def test_a_mark_is_placed_at_its_value_and_named() -> None:
     assert mark.get("x1") == "25%"
     assert ">best epoch</text>" in chart.svg
     assert "best epoch at 2.5" in chart.description
+
+
+def test_a_shaded_stretch_covers_its_part_of_the_axis_and_is_named_in_the_legend() -> None:
+    spans = [Span(2.5, 5, "hot"), Span(-9, 0, "outside")]
+    chart = line_chart("t", [Series("a", [0, 10], [0, 1])], x_label="x", y_label="y", spans=spans, x_range=(0, 10))
+    (shade,) = [rect for rect in check(chart).iter("rect") if rect.get("class") == "span"]
+    assert (shade.get("x"), shade.get("width"), shade.get("height")) == ("25%", "25%", "100%")
+    assert [key.name for key in chart.legend] == ["hot", "outside"]
+    assert "hot from 2.5 to 5" in chart.description
+
+
+def test_thin_marks_share_one_name_in_the_legend_and_shrink_when_they_are_many() -> None:
+    def drawn(count: int) -> tuple[Chart, list[ET.Element]]:
+        marks = [Mark(x, "resumed", thin=True) for x in range(count)]
+        chart = line_chart("t", [Series("a", [0, 99], [0, 1])], x_label="x", y_label="y", marks=marks)
+        return chart, [line for line in check(chart).iter("line") if line.get("class") == "rule-thin"]
+
+    few, many = drawn(3), drawn(40)
+    assert [key.name for key in few[0].legend] == ["resumed"]
+    assert {line.get("y1") for line in few[1]} == {"0"}
+    assert {line.get("y1") for line in many[1]} == {"90%"}
+    assert (len(few[1]), len(many[1])) == (3, 40)
+    assert "resumed</text>" not in few[0].svg
 
 
 def test_a_scatter_chart_draws_at_most_two_thousand_points_and_says_so() -> None:

@@ -47,12 +47,14 @@ def full(text: str) -> Report:
     report.numbers([Number(text, text, text, Level.BAD)])
     report.section(text, text)
     report.text(text)
+    report.points([text, text])
     report.chart(bar_chart(text, [text, "b"], {text: [1, 2], "other": [2, 1]}, x_label=text, y_label=text))
     report.charts([matrix_chart(text, [text, "b"], [[1, 2], [3, 4]], x_label=text, y_label=text)])
     report.table([text, "n"], [[text, 1.5], ["b", None]], caption=text)
     report.table([text], [[text]], caption=text, folded=True)
     report.gallery([grey(text, (text, "b")), grey(text, ("b",))], caption=text)
     report.gallery([], empty=text)
+    report.gallery([grey(text)], columns=3)
     report.facts({text: text})
     return report
 

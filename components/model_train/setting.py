@@ -1,0 +1,65 @@
+"""A training as one setting of a sweep: what it tells the step that compares them, also when it gives no model."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.model_train.story import Epoch
+from components.model_train.train import Trained
+from components.shared.errors import DivergedError, OutOfMemoryError, TrainingError
+from components.shared.report.page import Level, Report
+from components.shared.sweep import curve_as_text, describe_setting, leave_failure, setting_id
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What goes beside the artifacts: facts on the model, and its metrics."""
+
+    facts: Mapping[str, str | float]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def train_setting(setting: Mapping[str, object], model_dir: Path, report: Path, train: Callable[[], Trained]) -> Told:
+    """Train; a setting of a sweep that diverges or does not fit the memory leaves its failure in place of a model.
+
+    The other settings go on, and the choice among them is made without it. Any other error ends the step.
+
+    Args:
+        setting: the parameters that differ in this training; empty when it belongs to no sweep.
+        model_dir: where ``train`` leaves the model folder.
+        report: where ``train`` leaves the HTML report.
+        train: the training itself.
+
+    Raises:
+        TrainingError: the training failed, and not for what the setting says.
+    """
+    mark = {"setting": setting_id(setting)} if setting else {}
+    try:
+        trained = train()
+    except (DivergedError, OutOfMemoryError) as error:
+        if not setting:
+            raise
+        _leave(setting, error, model_dir, report)
+        return Told({**mark, "failed": str(error)})
+    manifest = trained.manifest
+    facts: dict[str, str | float] = {**mark, "digest": manifest.digest, "framework": manifest.framework}
+    return Told(facts | (_course(trained.story.epochs) if setting else {}), manifest.metrics)
+
+
+def _course(epochs: Sequence[Epoch]) -> dict[str, str | float]:
+    """How the training went, as far as the comparison shows it."""
+    curve = [(epoch.number, epoch.values.get("map50_95", math.nan)) for epoch in epochs]
+    return {"seconds": round(epochs[-1].seconds, 1), "curve": curve_as_text(curve)} if epochs else {}
+
+
+def _leave(setting: Mapping[str, object], error: TrainingError, model_dir: Path, report: Path) -> None:
+    name = describe_setting(setting)
+    logger.error("%s gave no model, the sweep goes on without it: %s", name, error)
+    leave_failure(model_dir, str(error))
+    page = Report("Training report", subtitle=name)
+    page.verdict(f"This setting gave no model: {error}", Level.BAD)
+    page.write(report)

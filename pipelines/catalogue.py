@@ -1,0 +1,89 @@
+"""The pipelines that can be run: what each is called, what it takes, and the steps a run of it has."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from components.shared.cpus import usable_cpus
+from components.shared.sweep import describe_setting, step_name
+from pipelines import sweep, training
+from pipelines.compile import compile_sweep, compile_training
+from pipelines.config import TrainingConfig, describe, resolve
+from pipelines.sweep_config import SweepConfig, describe_sweep, resolve_sweep
+
+AT_ONCE = 2  # kfp.local runs no more iterations of a loop at a time
+Config = TypeVar("Config", bound=TrainingConfig)
+Resolve = Callable[[Path | None, Iterable[str], Mapping[str, object]], tuple[Config, set[str]]]
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step of a run: its name, and in words what tells it from others of its kind."""
+
+    name: str
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Pipeline(Generic[Config]):
+    """A DAG and its parameters.
+
+    Attributes:
+        name: as KFP knows it.
+        command: the module that runs it.
+        purpose: one sentence for ``--help``.
+        kinds: the steps it is made of, one a component.
+        resolve: from a file, ``name=value`` settings and overrides to checked parameters and the names that were set.
+        describe: name, default and help of each parameter.
+        plan: the steps a run with these parameters has.
+        arguments: the values of the DAG's parameters.
+        compile: the DAG's IR for a run on this machine, with these images.
+    """
+
+    name: str
+    command: str
+    purpose: str
+    kinds: tuple[str, ...]
+    resolve: Resolve[Config]
+    describe: Callable[[], list[tuple[str, str, str]]]
+    plan: Callable[[Config], list[PlannedStep]]
+    arguments: Callable[[Config], dict[str, object]]
+    compile: Callable[[Config, Mapping[str, str]], dict[str, Any]]
+
+
+def _sweep_steps(config: SweepConfig) -> list[PlannedStep]:
+    trainings = [
+        PlannedStep(step_name("model_train", setting), describe_setting(setting)) for setting in config.settings
+    ]
+    return [*map(PlannedStep, sweep.BEFORE), *trainings, *map(PlannedStep, sweep.AFTER)]
+
+
+def _cpus_each(config: SweepConfig) -> int:
+    """A fair share of this machine for each training that runs at a time."""
+    return max(1, usable_cpus() // min(config.parallelism, len(config.settings), AT_ONCE))
+
+
+TRAINING: Pipeline[TrainingConfig] = Pipeline(
+    name=training.NAME,
+    command="pipelines.submit",
+    purpose="Run the training pipeline: images in, a tested and packed detector out.",
+    kinds=training.STEPS,
+    resolve=resolve,
+    describe=describe,
+    plan=lambda _config: [PlannedStep(step) for step in training.STEPS],
+    arguments=lambda config: config.model_dump(),
+    compile=lambda _config, images: compile_training(images),
+)
+
+SWEEP: Pipeline[SweepConfig] = Pipeline(
+    name=sweep.NAME,
+    command="pipelines.sweep",
+    purpose="Train a few settings side by side; the best by validation mAP50-95 is packed, measured and published.",
+    kinds=sweep.STEPS,
+    resolve=resolve_sweep,
+    describe=describe_sweep,
+    plan=_sweep_steps,
+    arguments=SweepConfig.arguments,
+    compile=lambda config, images: compile_sweep(images, parallelism=config.parallelism, cpus=_cpus_each(config)),
+)
