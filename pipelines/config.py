@@ -129,8 +129,8 @@ class TrainingConfig(BaseModel):
 
     preset: Literal["quick", "balanced", "best"] = Field(
         "quick",
-        description="What is left to the preset below: quick (yolo11n.yaml, 25 epochs at 128 px), balanced (yolo11s.pt, "
-        "100 at 640 px) or best (yolo11m.pt, 300 at 640 px).",
+        description="What is left to the preset below: quick (yolo11n.yaml, 25 epochs at 128 px), balanced "
+        "(yolo11s.pt, 100 at 640 px) or best (yolo11m.pt, 300 at 640 px).",
     )
     model: str = Field(
         "",
@@ -140,8 +140,8 @@ class TrainingConfig(BaseModel):
     )
     start_from: str = Field(
         "",
-        description="Weights to start from: champion, a published version, official weights (yolo11n.pt), a file or "
-        "s3:// object; empty: those model names, or from scratch.",
+        description="Weights to start from: champion, a version, NAME@champion of another model, official weights "
+        "(yolo11n.pt, or coco for a torchvision model), a file or s3:// object; empty: those model names, or none.",
     )
     epochs: int = Field(0, ge=0, le=10_000, description="Passes over the training images; 0: by preset.")
     batch: int = Field(

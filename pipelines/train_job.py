@@ -38,6 +38,7 @@ TRAINED_BY = (
 SCRATCH = "/scratch"
 SAVING = 45  # seconds: the training's own 30 to save, and torchrun's to notice
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
+_VERSION = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}@[0-9a-f]{6,64}")
 _PAIR = re.compile(r"(?P<name>[^=]+)=(?P<value>.+)", re.DOTALL)
 _SECRET = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<secret>[a-z0-9][-a-z0-9.]*)/(?P<key>[-._A-Za-z0-9]+)")
 _TOLERATION = re.compile(
@@ -90,10 +91,16 @@ def train_job(
         place: where it runs.
 
     Raises:
-        ConfigError: the name cannot be a job's, pods cannot reach the store or the model, or the batch cannot be
-            shared out.
+        ConfigError: the name cannot be a job's, a reference names no version, pods cannot reach the store or the
+            model, or the batch cannot be shared out.
     """
     _check(name, config, place)
+    for option, reference in (("--train", train), ("--val", val)):
+        if not _VERSION.fullmatch(reference):
+            raise ConfigError(
+                f"{option} {reference!r} names no version: an alias may move while the job runs, so write NAME@ and the"
+                " first digits of a version (`python -m pipelines.datasets list` shows them)."
+            )
     settings = {key: getattr(config, key) for key in TRAINED_BY if key in chosen}
     arguments = [
         *("--train", train, "--val", val, "--store", config.store, "--output", f"trained/{name}"),
@@ -252,10 +259,9 @@ def _secret(text: str) -> tuple[str, tuple[str, str]]:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:

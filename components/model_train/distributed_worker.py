@@ -118,11 +118,14 @@ def _lead(assignment: Assignment, told: Told) -> None:
 
 
 def _failed(error: Exception, rank: int, folder: Path, told: Told) -> int:
-    Failure(rank=rank, kind=type(error).__name__, message=str(error)).save(folder)
+    failure = Failure(rank=rank, kind=type(error).__name__, message=str(error))
+    failure.save(folder)
     if rank:
         told.hold()
     if isinstance(error, PipelineError):
         return error.exit_code
+    if failure.peer_gone:  # whoever went first says why
+        return 1
     logger.error("%s", "".join(traceback.format_exception(error)).rstrip())
     return 1
 

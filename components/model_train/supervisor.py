@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from components.model_train import estimate, limits, overfitting
 from components.model_train.checkpoints import Checkpoints
+from components.model_train.farewell import farewell, last_good, tell_preempted
 from components.model_train.journal import Journal
 from components.model_train.journal.lines import epoch_line
 from components.model_train.pace import Pace
@@ -26,7 +27,7 @@ from components.model_train.story import Attempt, End, Epoch, Story
 from components.model_train.trainers.base import Snapshot
 from components.shared.errors import DivergedError, OutOfMemoryError, PreemptedError, StoreError
 from components.shared.measures import is_loss, loss_name, span
-from components.shared.progress import Announce, StepProgress, progress_key, read_progress
+from components.shared.progress import Announce
 from components.shared.store import open_store
 
 TOLD_EVERY = 1.0  # seconds between two words about batches
@@ -237,21 +238,9 @@ class Supervisor:
         name, value = next(iter(bad.items()))
         asked = self._plan.job.parameters
         raise DivergedError(
-            f"The loss is no number ({name} {value}) in {where}: {self._last_good()}; "
+            f"The loss is no number ({name} {value}) in {where}: {last_good(self.saver)}; "
             f"lower lr0 (now {asked.lr0:g}), or let it rise more slowly (warmup_epochs, now {asked.warmup_epochs:g})."
         )
-
-    def _last_good(self) -> str:
-        saved, newest = self.saver.saved, self.saver.newest
-        good = max(saved, newest.epoch if newest else 0)
-        if not good:
-            return "no epoch was finished before, so there are no good weights"
-        if saved == good:
-            return f"the weights of epoch {good} are the last good ones and saved as a checkpoint"
-        return f"the weights of epoch {good} are the last good ones, but not saved ({self._why_not_saved()})"
-
-    def _why_not_saved(self) -> str:
-        return self.saver.problem.rstrip(".") or "there was no time for it"
 
     def _patience(self) -> float:
         """Seconds that saving may take now."""
@@ -271,24 +260,11 @@ class Supervisor:
             raise PreemptedError(self._farewell(f"attempt_hours={self._plan.care.attempt_hours:g} ended this attempt"))
 
     def _farewell(self, reason: str) -> str:
-        saved, newest = self.saver.saved, self.saver.newest
-        spent = self._pace.attempt_seconds
-        time_spent = f"{spent / 60:.1f} min" if spent >= 60 else f"{spent:.0f} s"  # noqa: PLR2004 - a minute
-        head = f"{reason} in epoch {self._epoch} of {self._total} after {time_spent}"
-        again = "run the same again to go on" if saved else "run the same again to begin anew"
-        if newest is not None and newest.epoch > saved:
-            kept = f"nothing newer than epoch {saved} is saved" if saved else "nothing is saved"
-            return f"{head}: {kept} ({self._why_not_saved()}); {again}."
-        return f"{head}: {f'saved up to epoch {saved}' if saved else 'nothing to save yet'}; {again}."
+        where = f"{reason} in epoch {self._epoch} of {self._total}"
+        return farewell(where, self._pace.attempt_seconds, self.saver)
 
     def _last_words(self) -> None:
         """Tell how it ended when the main thread cannot: it is in a call that lasts longer than there is time."""
         message = self._farewell(self._preemption.reason)
         logger.error("%s", message)
-        progress = read_progress(self._store, self._plan.run_id, self._plan.step)
-        if progress is not None:
-            now = time.time()
-            changes = {"state": "preempted", "error": message, "updated": now, "finished": now, "eta": None}
-            told: StepProgress = progress.model_copy(update=changes)
-            key = progress_key(self._plan.run_id, self._plan.step)
-            self._store.write(key, told.model_dump_json().encode())
+        tell_preempted(self._store, self._plan.run_id, self._plan.step, message)

@@ -12,6 +12,7 @@ import polars as pl
 
 from components.model_train.care import Care
 from components.model_train.conduct import Outcome, Plan, conduct
+from components.model_train.distributed import check_ranks
 from components.model_train.pictures import FirstBatches, Pictures, before_and_after
 from components.model_train.report import write_report
 from components.model_train.start import find_start
@@ -130,6 +131,7 @@ def make_plan(
     notify: Announce,
 ) -> Plan:
     """Find what to start from, write images and labels to disk, and name the training."""
+    check_ranks(parameters)
     start = find_start(parameters, store, train.name, work / "start")
     notify(0.0, "writing images and labels")
     images = ImageOptions(longest_edge=parameters.longest_edge, format=parameters.image_format)

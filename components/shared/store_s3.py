@@ -26,6 +26,7 @@ from components.shared.store_s3_connection import connect, endpoint_of
 TRIES = 5
 PART = 32 << 20  # bytes of an upload's part: few requests for a shard, and little memory
 _BACKOFF = 0.5  # seconds before the second retry, doubling from there
+_JITTER = random.Random()  # noqa: S311 - spreads waits; its own, because a training repeats from the global states
 _LONGEST_WAIT = 8.0
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 _BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
@@ -313,16 +314,15 @@ def _retries() -> urllib3.Retry:
         total=TRIES - 1,
         status_forcelist=_RETRIED,
         allowed_methods=None,
-        backoff_factor=_BACKOFF,
+        backoff_factor=_BACKOFF * _JITTER.uniform(0.75, 1.25),
         backoff_max=_LONGEST_WAIT,
-        backoff_jitter=_BACKOFF,
         raise_on_status=False,
         respect_retry_after_header=False,  # a server's wish is not bounded, our waits are
     )
 
 
 def _pause(attempt: int) -> None:
-    time.sleep(min(_LONGEST_WAIT, _BACKOFF * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+    time.sleep(min(_LONGEST_WAIT, _BACKOFF * 2**attempt) * _JITTER.uniform(0.5, 1.0))
 
 
 def _was_repeated(response: urllib3.BaseHTTPResponse) -> bool:

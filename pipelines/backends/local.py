@@ -237,8 +237,11 @@ class _Watch:
         step.log = str(log)
         if progress and progress.state == "running":
             return f"{step.name} was killed before it could say why; out of memory is the usual reason."
-        lines = log.read_text(encoding="utf-8", errors="replace")[-TAIL:].strip().splitlines()
-        return f"{step.name} could not start: {lines[-1] if lines else 'its log is empty'}"
+        lines = [
+            line for line in log.read_text(encoding="utf-8", errors="replace")[-TAIL:].splitlines() if line.strip()
+        ]
+        own = [line for line in lines if line.startswith("    ")] or lines  # kfp sets what a step says off like this
+        return f"{step.name} could not start: {own[-1].strip() if own else 'its log is empty'}"
 
     def stopped(self) -> None:
         """Mark the run as ended by a person."""

@@ -16,7 +16,7 @@ def main() -> None:
         run.kill()
         say("3. the same command again")
         again = finished(work / "killed", SETTINGS)
-        resumed = [line for line in again.log().splitlines() if "resum" in line.lower() or "goes on" in line.lower()]
+        resumed = [line for line in again.log().splitlines() if "going on after epoch" in line]
         say("   " + (resumed[0] if resumed else "(nothing said)"))
         hold("the second attempt went on from a checkpoint", true=bool(resumed))
         hold("its weights equal the undisturbed ones, bit by bit", true=same_weights(whole.model(), again.model()))

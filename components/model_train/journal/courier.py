@@ -75,7 +75,9 @@ class Courier:
         self._attempt(self._deliver)  # without an epoch, so that the receiver shows the training from its start
         while not self._ending.is_set():
             self._rest()
-            self._attempt(self._deliver)
+            if not self._ending.is_set():
+                self._attempt(self._deliver)
+        self._attempt(self._deliver)
         self._attempt(lambda: self._receiver.close(self._end))
 
     def _rest(self) -> None:

@@ -99,7 +99,7 @@ def fitting(counts: list[int], used: list[float], memory: float, limit: int) -> 
     if len(counts) < 2:  # noqa: PLR2004 - no line through one point
         return 1
     slope, start = np.polyfit(counts, used, 1)
-    return int(np.clip((memory - start) / slope, 1, limit)) if slope > 0 else limit
+    return int(np.clip((memory - start) / slope + 1e-6, 1, limit)) if slope > 0 else limit
 
 
 def _try(model: Any, imgsz: int, count: int, device: Any) -> None:  # noqa: ANN401 - same

@@ -43,7 +43,7 @@ def start_model(start: Start, classes: tuple[str, ...], *, imgsz: int, seed: int
             f"The weights {start.origin or str(start.weights)!r} are those of {known.architecture!r}, which do not fit "
             f"model={architecture!r}: leave model empty, or start from weights of that architecture."
         )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(architecture, len(classes), imgsz)
     if known:

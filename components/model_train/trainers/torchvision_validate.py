@@ -45,7 +45,7 @@ class Validation:
         device = next(model.parameters()).device
         losses: dict[str, float] = {}
         judged: list[tuple[int, Judged]] = []
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(0)  # the models draw the boxes whose loss they take
             for indices in _same_shape(self._examples, batch)[self._ranks.rank :: self._ranks.world]:
                 examples = [self._examples[index] for index in indices]

@@ -199,7 +199,7 @@ class WatchedTraining(KeptTraining):
             return
         speed = len(self.train_loader.dataset) / max(self._epoch_trained - self._epoch_began, 1e-9)
         values = epoch_values(self) | {"images_per_second": speed}
-        epoch = Epoch(number=self.epoch + 1, seconds=time.monotonic() - self._began, values=values)
+        epoch = Epoch(number=self.epoch + 1, seconds=self.seconds(), values=values)
         snapshot = capture(self)
         if self.watch.epoch_done(epoch, snapshot):
             self.stop = True

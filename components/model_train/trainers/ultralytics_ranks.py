@@ -73,9 +73,15 @@ def joined(group: Group, device: str) -> Iterator[None]:
     if not group.many:
         yield
         return
+    import torch  # noqa: PLC0415 - heavy
     from torch import distributed  # noqa: PLC0415 - heavy
 
-    distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=PATIENCE)
+    if device == "cpu":
+        distributed.init_process_group("gloo", timeout=PATIENCE)
+    else:
+        own = torch.device("cuda", int(device))
+        torch.cuda.set_device(own)  # or all processes would meet on the first GPU
+        distributed.init_process_group("nccl", timeout=PATIENCE, device_id=own)
     yield  # after an error the group is left as it is: closing it would wait for processes that wait for this one
     distributed.barrier()
     distributed.destroy_process_group()

@@ -14,6 +14,7 @@ from components.model_pack import pack as pack_module
 from components.model_pack.pack import CODE, pack, pinned_requirements, run
 from components.shared.archive import ArchiveManifest, open_archive
 from components.shared.bento import bento_environment
+from components.shared.detection.frameworks import find_framework, known_frameworks
 from components.shared.errors import ArchiveError, ConfigError
 from components.shared.files import sha256_file, sha256_tree
 
@@ -54,7 +55,8 @@ def test_the_model_inside_is_the_model_byte_for_byte(model: Path, archive: Path,
 @pytest.mark.slow
 def test_the_code_inside_is_the_code_that_measures(archive: Path, tmp_path: Path) -> None:
     packed = open_archive(archive, tmp_path).bento / "src" / "components"
-    assert sha256_tree(packed) == sha256_tree(REPOSITORY / "components", list(CODE))
+    code = [*CODE, *find_framework("ultralytics").code]
+    assert sha256_tree(packed) == sha256_tree(REPOSITORY / "components", code)
 
 
 @pytest.mark.slow
@@ -137,5 +139,8 @@ def test_the_step_tells_how_far_it_is(model: Path, tmp_path: Path) -> None:
     assert heard[-1] == 1.0
 
 
-def test_requirements_are_pinned_to_what_runs() -> None:
-    assert all("==" in requirement and "+" not in requirement for requirement in pinned_requirements())
+@pytest.mark.parametrize("framework", known_frameworks())
+def test_requirements_are_pinned_to_what_runs(framework: str) -> None:
+    pins = pinned_requirements(find_framework(framework))
+    assert all("==" in requirement and "+" not in requirement for requirement in pins)
+    assert any(requirement.startswith("ultralytics==") for requirement in pins) == (framework == "ultralytics")

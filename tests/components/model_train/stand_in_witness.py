@@ -10,12 +10,15 @@ from components.model_train.trainers.base import TrainingJob, TrainingRun, Watch
 
 
 class _Witness:
-    """Trains with a framework and writes ``parameters-<rank>`` into the job's folder; rank ``STAND_IN_DIES`` dies in the first batch."""
+    """Trains with a framework and writes ``parameters-<rank>`` into the job's folder.
+
+    Rank ``STAND_IN_DIES`` dies in the first batch.
+    """
 
     framework = ""
 
     def train(self, job: TrainingJob, watch: Watch) -> TrainingRun:
-        from torch.nn import parallel
+        from torch.nn import parallel  # noqa: PLC0415 - heavy
 
         wrapped: list[Any] = []
         begin = parallel.DistributedDataParallel.__init__

@@ -109,9 +109,39 @@ def test_a_training_loss_that_falls_beside_that_drop_is_evidence() -> None:
     assert abs(found.best_epoch - 25) <= 3
 
 
-def test_the_first_epochs_do_not_count() -> None:
-    val = np.concatenate([[0.5], [3.0, 2.9], decay(57, 2.5, 1.0, 10.0)])
-    assert val.argmin() < FIRST
+def test_a_training_loss_that_fell_no_longer_is_no_evidence() -> None:
+    rise = 1.0 + 0.002 * np.maximum(0, np.arange(80) - 30)
+    train = np.concatenate([decay(38, 2.0, 0.5, 20.0), 0.73 + 0.001 * np.arange(42)])
+    assert seen(train, rise) is None
+    assert seen(decay(80), rise) is not None
+
+
+def test_a_rise_that_nobody_would_care_about_is_not_overfitting() -> None:
+    val = np.concatenate([decay(30, 2.0, 1.0, 4.0), np.full(40, 1.012)])
+    assert seen(decay(70), val) is None
+
+
+def test_a_rise_no_larger_than_one_that_was_made_good_again_is_not_overfitting() -> None:
+    wave = 1.0 + 0.05 * np.cos(np.arange(90) * 2 * math.pi / 24) - 0.0002 * np.arange(90)
+    assert [seen(decay(count), wave[:count]) for count in range(40, 91)] == [None] * 51
+
+
+def test_one_lucky_epoch_is_no_minimum() -> None:
+    val = noisy(np.full(60, 1.0), 7, 0.001)
+    val[20] = 0.7
+    assert seen(decay(60), val) is None
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_the_accidental_minimum_of_a_long_noisy_series_is_no_minimum(share: float) -> None:
+    flat = [noisy(decay(250, 2.5, 1.0, 3.0), seed, share) for seed in range(60)]
+    assert [seen(decay(250, tau=60.0), val) for val in flat] == [None] * 60
+
+
+@pytest.mark.parametrize("lowest", range(FIRST))
+def test_the_first_epochs_do_not_count(lowest: int) -> None:
+    val = np.full(60, 1.0)
+    val[: lowest + 1] = 0.5
     assert seen(decay(60), val) is None
 
 

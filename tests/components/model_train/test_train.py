@@ -9,16 +9,23 @@ from typing import Any
 import polars as pl
 import pytest
 
+from components.model_train.care import Care
+from components.model_train.story import Epoch
 from components.model_train.train import Trained, check_datasets, train_model
-from components.model_train.trainers.base import Epoch, Hyperparameters, Trainer, TrainingRun
+from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob, TrainingRun, Watch
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import load_manifest, verify_files
 from components.shared.errors import TrainingError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
-from components.shared.materialise import MaterialisedDataset
-from components.shared.progress import Notify
 
 Parameters = Callable[..., Hyperparameters]
+
+
+class NoSnapshot:
+    """Nothing to go on from."""
+
+    def write(self, folder: Path) -> None:
+        (folder / "nothing").write_bytes(b"-")
 
 
 @dataclass
@@ -26,43 +33,44 @@ class StubTrainer:
     """Remembers what it was given and leaves two files and three epochs."""
 
     framework: str = "stub"
+    scores: tuple[float, ...] = (0.2, 0.7, 0.6)
     seen: dict[str, Any] = field(default_factory=dict)
 
-    def train(
-        self,
-        train: MaterialisedDataset,
-        val: MaterialisedDataset,
-        classes: tuple[str, ...],
-        parameters: Hyperparameters,
-        work: Path,
-        notify: Notify,
-    ) -> TrainingRun:
-        notify(0.5, "epoch 1/1")
-        self.seen = {"classes": classes, "parameters": parameters, "work": work}
+    def train(self, job: TrainingJob, watch: Watch) -> TrainingRun:
+        train, val = job.train, job.val
+        self.seen = {"classes": job.classes, "parameters": job.parameters, "work": job.work}
         self.seen |= {"train": (train.image_count, train.annotation_count), "labels": sha256_tree(train.labels)}
         self.seen |= {"val": (val.image_count, val.annotation_count)}
         for name in ("best", "last"):
-            (work / f"{name}.bin").write_bytes(name.encode())
-        epochs = [
-            Epoch(number, number * 1.5, {"map50": map50, "map50_95": map50 / 2, "train/box_loss": loss, "lr": 0.1})
-            for number, map50, loss in ((1, 0.2, math.nan), (2, 0.7, math.nan), (3, 0.6, 0.1))
-        ]
-        files = {"weights/best.bin": work / "best.bin", "weights/last.bin": work / "last.bin"}
-        return TrainingRun(files, "weights/best.bin", "weights/last.bin", tuple(epochs), 2, {"stub": "1"})
+            (job.work / f"{name}.bin").write_bytes(name.encode())
+        watch.begun(images=train.image_count, batch=4, batches=1, first_epoch=1)
+        for number, map50 in enumerate(self.scores, start=1):
+            watch.batch_done(number, 1, {"box_loss": 0.3 / number})
+            values = {"map50": map50, "map50_95": map50 / 2, "train/box_loss": 0.3 / number}
+            values |= {"lr": 0.1, "images_per_second": 9.0}
+            watch.epoch_done(Epoch(number=number, seconds=number, values=values), NoSnapshot())
+        files = {"weights/best.bin": job.work / "best.bin", "weights/last.bin": job.work / "last.bin"}
+        return TrainingRun(files, "weights/best.bin", "weights/last.bin", min(2, len(self.scores)), {"stub": "1"})
 
 
 class FailingTrainer(StubTrainer):
-    def train(self, *_: object, **__: object) -> TrainingRun:
-        raise TrainingError("The training stopped after 0 of 2 epochs: out of memory.")
+    def train(self, job: TrainingJob, watch: Watch) -> TrainingRun:
+        del job, watch
+        raise TrainingError("The training stopped after 0 of 2 epochs: the library gave up.")
 
 
-def run(splits: Any, parameters: Hyperparameters, trainer: Trainer | None = None, **changed: Dataset) -> Trained:
+def run(
+    splits: Any, parameters: Hyperparameters, trainer: Trainer | None = None, notify: Any = None, **changed: Dataset
+) -> Trained:
+    train, val, store = splits.save(**changed)
     return train_model(
-        *splits.save(**changed),
-        parameters,
+        (train, val),
+        store,
+        (parameters, Care(resume="never")),
         splits.root / "model",
         splits.root / "report.html",
         trainer=trainer or StubTrainer(),
+        **({"notify": notify} if notify else {}),
     )
 
 
@@ -87,7 +95,7 @@ def test_the_manifest_describes_every_file_and_what_the_model_rests_on(
     assert manifest == trained.manifest
     assert manifest.files == files
     assert manifest.digest == digest_of_digests(files)
-    assert (manifest.name, manifest.framework, manifest.classes) == ("shapes", "stub", ("bar", "block"))
+    assert (manifest.name, manifest.framework, manifest.classes) == ("shapes", "ultralytics", ("bar", "block"))
     assert (manifest.weights, manifest.last) == ("weights/best.bin", "weights/last.bin")
     assert manifest.imgsz == 128  # the next multiple of 32
     assert manifest.parameters["seed"] == 7
@@ -97,7 +105,9 @@ def test_the_manifest_describes_every_file_and_what_the_model_rests_on(
 
 def test_the_metrics_are_the_best_epochs_and_finite(make_splits: Any, parameters: Parameters) -> None:
     metrics = run(make_splits(), parameters()).manifest.metrics
-    assert metrics == {"map50": 0.7, "map50_95": 0.35, "lr": 0.1, "best_epoch": 2, "epochs": 3}
+    assert metrics == {
+        "map50": 0.7, "map50_95": 0.35, "train/box_loss": 0.15, "lr": 0.1, "best_epoch": 2, "epochs": 3
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif")])
@@ -137,7 +147,7 @@ def test_training_again_in_the_same_place_leaves_the_same_model_and_nothing_of_t
 
 def test_a_training_that_fails_leaves_no_model_and_no_report(make_splits: Any, parameters: Parameters) -> None:
     splits = make_splits()
-    with pytest.raises(TrainingError, match="out of memory"):
+    with pytest.raises(TrainingError, match="gave up"):
         run(splits, parameters(), FailingTrainer())
     assert not (splits.root / "model").exists()
     assert not (splits.root / "report.html").exists()
@@ -153,13 +163,8 @@ def test_the_report_shows_epochs_losses_and_the_verdict(make_splits: Any, parame
 
 @pytest.mark.parametrize(("map50", "words"), [(math.nan, "not a number"), (0.1, "hardly"), (0.4, "begun to learn")])
 def test_the_verdict_follows_the_best_epoch(make_splits: Any, parameters: Parameters, map50: float, words: str) -> None:
-    class Weak(StubTrainer):
-        def train(self, *arguments: Any, **named: Any) -> TrainingRun:
-            left = super().train(*arguments, **named)
-            return replace(left, epochs=(Epoch(1, 1.0, {"map50": map50, "train/box_loss": 1.0}),), best_epoch=1)
-
     splits = make_splits()
-    manifest = run(splits, parameters(), Weak()).manifest
+    manifest = run(splits, parameters(), StubTrainer(scores=(map50,))).manifest
     assert words in (splits.root / "report.html").read_text()
     assert all(math.isfinite(value) for value in manifest.metrics.values())
 
@@ -192,14 +197,13 @@ def test_splits_with_different_classes_are_refused(make_splits: Any) -> None:
 
 
 def test_progress_tells_of_preparing_and_of_epochs(make_splits: Any, parameters: Parameters) -> None:
-    heard: list[str] = []
-    splits = make_splits()
-    train_model(
-        *splits.save(),
-        parameters(),
-        splits.root / "model",
-        splits.root / "report.html",
-        lambda _, text: heard.append(text),
-        StubTrainer(),
-    )
-    assert heard == ["writing images and labels", "epoch 1/1"]
+    heard: list[tuple[str, dict[str, Any]]] = []
+    run(make_splits(), parameters(epochs=3), notify=lambda _, text, /, **more: heard.append((text, more)))
+    texts = [text for text, _ in heard]
+    assert texts[0] == "writing images and labels"
+    assert [text for text in texts if text.startswith("epoch") and "mAP50" in text] == [
+        "epoch 1/3, mAP50 0.200",
+        "epoch 2/3, mAP50 0.700",
+        "epoch 3/3, mAP50 0.600",
+    ]
+    assert any(more.get("metrics", {}).get("images_per_second") == 9 for _, more in heard if more.get("metrics"))

@@ -12,8 +12,9 @@ MakeJournal = Callable[..., Journal]
 
 
 @pytest.fixture(autouse=True)
-def no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("components.model_train.journal.CLOSING", 60.0)  # on a busy machine a first import takes long
 
 
 @pytest.fixture

@@ -269,6 +269,24 @@ class Recorder:
         self.ends.append(end)
 
 
+def test_what_is_told_during_the_first_delivery_is_delivered_before_the_end(make_epoch: Callable[..., Epoch]) -> None:
+    class Slow(Recorder):
+        def write(self, epochs: Sequence[Epoch]) -> None:
+            super().write(epochs)
+            ended.wait(10)
+
+    receiver, ended = Slow(), threading.Event()
+    each = Courier(receiver, lambda _: None)
+    each.begin()
+    wait_until(lambda: receiver.attempts > 0)
+    each.tell([make_epoch(1)])
+    each.end("finished")
+    ended.set()
+    assert each.wait(10)
+    assert receiver.told == [[], [1]]
+    assert receiver.ends == ["finished"]
+
+
 def test_a_receiver_that_was_away_gets_everything_at_the_end_after_one_warning_without_its_credentials(
     make_epoch: Callable[..., Epoch],
 ) -> None:
