@@ -71,6 +71,7 @@ class Checkpoints:
         self._base = f"checkpoints/{key}/"
         self._owner = hashlib.sha256((owner or secrets.token_hex(8)).encode()).hexdigest()[:8]
         self._replaced: set[str] = set()
+        self._torn = ""  # the key of a save that failed
 
     def replace(self) -> None:
         """Let the first checkpoint that is saved take the place of all that are there now."""
@@ -79,7 +80,7 @@ class Checkpoints:
     def save(
         self, files: Mapping[str, Path], *, epoch: int, batch: int, story: Story, finished: bool = False
     ) -> Checkpoint:
-        """Store a checkpoint, then remove those it makes needless.
+        """Store a checkpoint, then remove those it makes needless; what an earlier failure left goes first.
 
         Args:
             files: local files by their names in the checkpoint.
@@ -92,16 +93,25 @@ class Checkpoints:
             StoreError: it is not stored.
             OSError: a file cannot be read.
         """
+        self._clear()
         home = f"{self._base}{epoch:06d}-{self._owner}{secrets.token_hex(4)}/"
+        self._torn = home
         stored = upload_files(self._store, home, files)
         made = Checkpoint(key=self._key, epoch=epoch, batch=batch, finished=finished, files=stored, story=story)
         if not self._store.create(home + MANIFEST, seal(made)):
             raise StoreError(f"{home + MANIFEST!r} in {self._store.uri!r} was written by somebody else: try again.")
+        self._torn = ""
         try:
             self._prune(home, finished=finished)
         except StoreError as error:
             logger.warning("Old checkpoints stay until the next one is saved: %s", error)
         return made
+
+    def _clear(self) -> None:
+        """Make room: a full disk may have been the reason."""
+        for entry in list(self._store.list(self._torn)) if self._torn else ():
+            self._store.delete(entry.key)
+        self._torn = ""
 
     def newest(self, folder: Path, refused: Mapping[str, str] | None = None) -> Found | None:
         """Fetch the checkpoint to go on from: a finished training's result, or else that of the last epoch.

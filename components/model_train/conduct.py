@@ -87,6 +87,7 @@ def attempt(plan: Plan, story: Story, notify: Announce, trainer: Trainer | None 
     with Supervisor(plan, story, notify) as watch:
         try:
             run = chosen.train(plan.job, watch)
+            story.notes += [note for note in (run.note,) if note and note not in story.notes]
         except OutOfMemoryError:
             keep_spare(plan.job.work, watch.saver.newest)
             raise

@@ -179,8 +179,8 @@ def _wait(ranks: Sequence[_Rank], request: _Request, grace: float) -> None:
     handed_on = False
     while True:
         codes = [rank.poll() for rank in ranks]
-        if None not in codes:
-            return
+        if None not in codes or (request.at is not None and codes[0] is not None):
+            return  # those that were told to end wait only for rank 0
         now = time.monotonic()
         if request.at is not None and not handed_on:
             handed_on = True

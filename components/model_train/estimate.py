@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from components.model_train.care import Care
 from components.model_train.story import Estimate
+from components.shared.measures import span
 
 WARM_UP = 2  # first batches that are not measured: caches fill, kernels are chosen, memory is asked for
 BATCHES = 8  # measured at least, where an epoch has as many
@@ -98,10 +99,10 @@ def compare(estimate: Estimate, care: Care, used: float = 0.0) -> str:
         return ""
     fit = max(0, int(left * _HOUR / estimate.seconds_per_epoch))
     epochs = round(estimate.hours * _HOUR / estimate.seconds_per_epoch)
-    spent = f", of which {used / _HOUR:.2g} h are used," if used else ""
+    spent = f", of which {span(used)} are used," if used else ""
     return (
-        f"The {epochs} epochs will take about {estimate.hours:.2g} h ({estimate.seconds_per_epoch:.2g} s each), but "
-        f"max_hours={care.max_hours:g}{spent} ends the training after about {fit} of them: give it more time, "
+        f"{epochs} epochs will take about {span(estimate.hours * _HOUR)} ({span(estimate.seconds_per_epoch)} each), "
+        f"but max_hours={care.max_hours:g}{spent} ends the training after about {fit} of them: give it more time, "
         "fewer epochs or a smaller imgsz."
     )
 

@@ -55,13 +55,13 @@ def _out_of_time(max_hours: float, epochs: Sequence[Epoch], total_epochs: int) -
         return ""
     limit, number = max_hours * _HOUR, epochs[-1].number
     if used >= limit:
-        return f"max_hours={max_hours:g} is used up after epoch {number} of {total_epochs} ({used / _HOUR:.2f} h)"
+        return f"max_hours={max_hours:g} is used up after epoch {number} of {total_epochs} ({span(used)})"
     mean = _seconds_per_epoch(epochs)
     if used + mean / 2 <= limit:
         return ""
     return (
         f"max_hours={max_hours:g} would be over before half of epoch {number + 1} of {total_epochs}: "
-        f"{used / _HOUR:.2f} h are used and an epoch takes {span(mean)}"
+        f"{span(used)} are used, an epoch takes {span(mean)}"
     )
 
 

@@ -4,12 +4,13 @@ Every decision follows from the epochs alone, so that a training that was interr
 
 A split's losses are added up (those both splits have) and smoothed by a running median of three, which one outlier
 cannot move. The validation loss has risen where it lies above its own minimum by more than ``MARGIN`` of it plus three
-standard deviations of its noise, and by more than it rose shortly before and came back from. The noise comes from
-second differences, in which a steady trend leaves no trace (for independent noise their variance is six times its own),
-by their median, which outliers do not move. Steps of the training loss that stand out from its others, such as the one
-where mosaic augmentation is switched off, are taken out before it is asked whether that loss fell. In 200 epochs of a
-flat, independently noisy validation loss none is noticed with a patience of 10, and in about one of a hundred trainings
-with a patience of 5.
+standard deviations of its noise, and by more than it rose shortly before and came back from. Because the minimum of a
+noisy series lies low by accident, the mean of the last epochs must also lie above the mean around the minimum, by more
+than noise moves such means. The noise comes from second differences, in which a steady trend leaves no trace (for
+independent noise their variance is six times its own), by their median, which outliers do not move. Steps of the
+training loss that stand out from its others, such as the one where mosaic augmentation is switched off, are taken out
+before it is asked whether that loss fell. In 200 epochs of a flat, independently noisy validation loss none is noticed
+with a patience of 10, and in about one of a hundred trainings with a patience of 5.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ MARGIN = 0.02  # of the minimum: less is no loss that a person would care about
 NOISE = 3.0  # standard deviations: 10 epochs in a row above that are no accident
 RECENT = 20  # epochs that tell how noisy a loss is
 PAST = 3  # times ``patience``: epochs before the minimum whose rises were made good again
+NEAR = 3  # epochs on either side of the minimum that tell the level there
 FALL = 0.01  # of the training loss: less is no fall
 JUMP = 5.0  # a step so many times as far from the usual one as steps usually are is no learning
 
@@ -134,6 +136,9 @@ def _overfits(losses: Losses, patience: int) -> int | None:
     if turned >= val.size - patience or np.any(val[-patience:] <= val[turned] + _margin(losses.val, turned, patience)):
         return None
     if _fall(losses.val[-patience:]) > _doubt(noise(losses.val), patience // 2):
+        return None
+    near = losses.val[max(0, turned - NEAR) : turned + NEAR + 1]
+    if losses.val[-patience:].mean() - near.mean() <= _doubt(noise(losses.val), min(near.size, patience)):
         return None
     train = without_jumps(losses.train[turned:])
     doubt = _doubt(noise(losses.train), train.size // 2)

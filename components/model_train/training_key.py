@@ -14,10 +14,11 @@ from components.model_train.trainers.base import Hyperparameters, Start
 FORMAT = 1  # of the key itself
 LIBRARIES = ("numpy", "opencv-python-headless", "torch", "torchvision", "ultralytics")
 CODE = (
-    "model_train/distributed.py",
     "model_train/trainers/*.py",
     "shared/detection/environment.py",
+    "shared/detection/torchvision_*.py",
     "shared/image_files.py",
+    "shared/images.py",
     "shared/materialise.py",
 )
 """The files, below ``components``, that decide what a training sees and how it learns."""

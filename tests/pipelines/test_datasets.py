@@ -183,6 +183,17 @@ def test_gc_removes_what_no_version_reaches(command: Command, store: Store, vers
     assert command.json("verify", "--all")["sound"]
 
 
+def test_gc_removes_checkpoints_of_the_age_it_is_told(command: Command, store: Store) -> None:
+    key = f"checkpoints/{'a' * 64}/000003-0123456789abcdef/checkpoint.json"
+    store.write(key, b"{}")
+    assert command.json("gc")["garbage"] == []
+    dry = command.json("gc", "--checkpoints-older-than", "0", "--dry-run")
+    assert [(piece["key"], piece["kind"]) for piece in dry["garbage"]] == [(key, "checkpoint file")]
+    assert store.exists(key)
+    assert command.json("gc", "--checkpoints-older-than", "0")["removed"]
+    assert not store.exists(key)
+
+
 def test_gc_shrinks_the_image_cache_when_asked(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ class TrainingRun:
         best_epoch: number of the epoch ``weights`` are from (best ``map50_95``; of equal ones, the last).
         libraries: versions of the libraries that matter for the weights.
         untrained: a weights file like ``weights``, of the model before its first step; not in the model folder.
+        note: what was taken over from the weights it started from, in a sentence for the report; may be empty.
     """
 
     files: Mapping[str, Path]
@@ -158,6 +159,7 @@ class TrainingRun:
     best_epoch: int
     libraries: Mapping[str, str] = field(default_factory=dict)
     untrained: Path | None = None
+    note: str = ""
 
 
 class Trainer(Protocol):

@@ -19,10 +19,11 @@ _BACKGROUND = "__background__"
 
 @dataclass(frozen=True)
 class Beginning:
-    """A model to train, in training mode on the CPU, and its architecture."""
+    """A model to train, in training mode on the CPU, its architecture, and what it took over from weights, in words."""
 
     model: Any
     architecture: str
+    note: str = ""
 
 
 def start_model(start: Start, classes: tuple[str, ...], *, imgsz: int, seed: int) -> Beginning:
@@ -49,10 +50,11 @@ def start_model(start: Start, classes: tuple[str, ...], *, imgsz: int, seed: int
     if known:
         names = start.classes if len(start.classes) == len(known.classes) else known.classes
         found = take_over(model, known.state, match_classes(names, classes), len(known.classes))
-        logger.info("from %s: %d of %d classes by name", start.origin or start.weights, found, len(classes))
+        note = f"Started from {start.origin or str(start.weights)}: {found} of {len(classes)} classes by name."
     else:
-        logger.info("from scratch: %s, to learn %d classes", architecture, len(classes))
-    return Beginning(model, architecture)
+        note = ""
+    logger.info("%s", note or f"from scratch: {architecture}, to learn {len(classes)} classes")
+    return Beginning(model, architecture, note)
 
 
 def official_weights(architecture: str, cache: Path | None = None) -> Path:

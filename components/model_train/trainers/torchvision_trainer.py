@@ -75,6 +75,7 @@ def _train(job: TrainingJob, watch: Watch, ranks: Ranks, device: Any) -> Trainin
         best_epoch=training.best_epoch,
         libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
         untrained=untrained,
+        note=start.note,
     )
 
 

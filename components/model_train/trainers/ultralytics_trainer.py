@@ -16,7 +16,7 @@ from components.model_train.trainers.ultralytics_loop import NothingLeft, Watche
 from components.model_train.trainers.ultralytics_options import choose_device, cpu_batch, library_arguments
 from components.model_train.trainers.ultralytics_ranks import Group, joined, this_group, told_by_leader, wait_for_all
 from components.model_train.trainers.ultralytics_snapshot import UltralyticsSnapshot, read_snapshot
-from components.model_train.trainers.ultralytics_start import start_model
+from components.model_train.trainers.ultralytics_start import begin
 from components.model_train.trainers.ultralytics_weights import without_places
 from components.shared.cpus import usable_cpus
 from components.shared.detection.environment import limit_threads, prepare_environment
@@ -68,7 +68,8 @@ class UltralyticsTrainer:
 def _prepare(
     job: TrainingJob, watch: Watch, group: Group, device: str, snapshot: UltralyticsSnapshot | None
 ) -> WatchedTraining:
-    model = start_model(job.start, job.classes, seed=job.parameters.seed)
+    start = begin(job.start, job.classes, seed=job.parameters.seed)
+    model = start.model
     data = write_data_yaml(job.work / "data.yaml", job.train, job.val, job.classes)
     batch = job.parameters.batch
     if batch == LARGEST_BATCH and (snapshot or device == "cpu"):
@@ -82,6 +83,7 @@ def _prepare(
         )
     except (SyntaxError, TypeError, ValueError) as error:
         raise ConfigError(f"A hyperparameter cannot be used: {_reason(error)}.") from error
+    trainer.start_note = f"Started from {job.start.origin}: {start.note}." if start.note else ""
     scratch = model.overrides.get("pretrained") is False
     trainer.model = trainer.get_model(weights=None if scratch else model.model, cfg=model.model.yaml, verbose=False)
     return trainer
@@ -166,4 +168,5 @@ def _collect(trainer: WatchedTraining, best_epoch: int) -> TrainingRun:
         best_epoch=best_epoch,
         libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
         untrained=trainer.untrained if trainer.untrained.is_file() else None,
+        note=trainer.start_note,
     )

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -43,7 +44,7 @@ def write(dataset: Dataset, directory: Path, read_image: ReadImage) -> None:
         for kind, folder in (("ground_truth", "gt"), ("prediction", "pred")):
             kept = [item for item in image.annotations if (item.kind == "prediction") == (kind == "prediction")]
             if kept or kind == "ground_truth":
-                _write(base / folder / f"{stem}.xml", _document(image, name if image.exists else image.name, kept))
+                _write(base / folder / f"{stem}.xml", document(image, name if image.exists else image.name, kept))
                 predicted |= {image.split} if kind == "prediction" else set()
     for split in predicted:
         _write((directory / split if split else directory) / "pred" / META, _yaml(_meta(dataset.classes)))
@@ -78,7 +79,8 @@ def _flat_stem(image: WrittenImage, taken: set[str]) -> str:
     return stem
 
 
-def _document(image: WrittenImage, name: str, kept: list[Annotation]) -> bytes:
+def document(image: WrittenImage, name: str, kept: Sequence[Annotation]) -> bytes:
+    """An image's XML, which calls it ``name`` and has the annotations ``kept``; raises ``FormatError`` as ``write``."""
     root = Element("annotation")
     _add(root, "folder", "images")
     _add(root, "filename", name)

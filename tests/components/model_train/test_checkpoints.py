@@ -261,7 +261,12 @@ def test_what_this_process_tore_is_removed_with_its_next_save(
         with pytest.raises(StoreError):
             save(checkpoints, 1)
     assert len(list(local.list("checkpoints/"))) == 2
-    home = save(checkpoints, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "upload", broken)
+        with pytest.raises(StoreError):
+            save(checkpoints, 2)
+    assert list(local.list("checkpoints/")) == [], "a full disk has its room back"
+    home = save(checkpoints, 3)
     assert all(entry.key.startswith(home) for entry in local.list("checkpoints/"))
 
 

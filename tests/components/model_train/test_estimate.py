@@ -102,7 +102,7 @@ def estimate_of(hours: float) -> Estimate:
 def test_a_time_that_is_too_short_is_told_with_both_times_and_what_fits() -> None:
     sentence = compare(estimate_of(3800 / 3600), Care(max_hours=0.5))
     assert sentence.startswith(
-        "The 100 epochs will take about 1.1 h (38 s each), but max_hours=0.5 ends the training after about 47 of them"
+        "100 epochs will take about 1 h 03 min (38 s each), but max_hours=0.5 ends the training after about 47 of"
     )
 
 
@@ -114,5 +114,7 @@ def test_nothing_is_told_when_there_is_time_enough_or_no_limit(max_hours: float)
 def test_what_earlier_attempts_used_counts() -> None:
     care = Care(max_hours=1.2)
     assert compare(estimate_of(3800 / 3600), care) == ""
-    assert "of which 0.5 h are used, ends the training after about 66" in compare(estimate_of(3800 / 3600), care, 1800)
+    assert "of which 30 min 00 s are used, ends the training after about 66" in compare(
+        estimate_of(3800 / 3600), care, 1800
+    )
     assert "after about 0 of them" in compare(estimate_of(3800 / 3600), care, 9000)

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fake_trainer
+import psutil
 import pytest
 from fake_trainer import KEY, FakeTrainer, make_plan, weights_of
 
@@ -35,10 +36,12 @@ RESUMED = re.compile(r"(?:going on after|finished before, with) epoch (\d+)")
 class Child:
     """A step's process that trains with the fake trainer, and what it logged so far."""
 
-    def __init__(self, store: str, folder: Path, *, trainer: dict[str, Any], care: dict[str, Any]) -> None:
+    def __init__(
+        self, store: str, folder: Path, *, trainer: dict[str, Any], care: dict[str, Any], before: Sequence[str] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.result = folder / "result.json"
-        command = [sys.executable, fake_trainer.__file__, store, str(folder / "work"), str(self.result)]
+        command = [*before, sys.executable, fake_trainer.__file__, store, str(folder / "work"), str(self.result)]
         command += ["--trainer", json.dumps(trainer), "--care", json.dumps({"epochs": EPOCHS, **care})]
         root = str(Path(components.__file__).parent.parent)
         environment = {**os.environ, "PYTHONPATH": root, "PIPELINE_RUN_ID": "run"}
@@ -73,8 +76,10 @@ class Child:
 
 
 @contextmanager
-def child(store: str, folder: Path, *, trainer: dict[str, Any] | None = None, **care: Any) -> Iterator[Child]:
-    started = Child(store, folder, trainer={"seconds": 0.03, **(trainer or {})}, care=care)
+def child(
+    store: str, folder: Path, *, trainer: dict[str, Any] | None = None, before: Sequence[str] = (), **care: Any
+) -> Iterator[Child]:
+    started = Child(store, folder, trainer={"seconds": 0.03, **(trainer or {})}, care=care, before=before)
     try:
         yield started
     finally:
@@ -187,3 +192,16 @@ def test_two_runs_of_one_training_at_once_come_to_the_same(tmp_path: Path) -> No
     results = [json.loads((tmp_path / name / "result.json").read_text()) for name in ("two", "three")]
     assert results[0]["weights"] == results[1]["weights"] == uninterrupted(tmp_path)
     assert results[1]["trained"] == 0
+
+
+def test_as_the_first_process_of_a_container_it_hears_the_signal_too(tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine does not let a process have its own process ids")
+    store = (tmp_path / "store").as_uri()
+    with child(store, tmp_path / "one", before=("unshare", "--pid", "--fork"), trainer={"seconds": 0.2}) as running:
+        running.wait_for("epoch 1/6 (")
+        (first,) = psutil.Process(running.process.pid).children()
+        first.send_signal(signal.SIGTERM)
+        assert running.process.wait(timeout=60) == PREEMPTED
+        running.end(0)
+    assert "saved up to epoch" in running.lines[-1]

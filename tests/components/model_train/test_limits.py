@@ -57,8 +57,11 @@ def test_no_limit_is_no_reason() -> None:
     ("epochs", "reason"),
     [
         (51, ""),
-        (52, "max_hours=1 would be over before half of epoch 53 of 100: 1.00 h are used and an epoch takes 1 min 09 s"),
-        (53, "max_hours=1 is used up after epoch 53 of 100 (1.02 h)"),
+        (
+            52,
+            "max_hours=1 would be over before half of epoch 53 of 100: 59 min 48 s are used, an epoch takes 1 min 09 s",
+        ),
+        (53, "max_hours=1 is used up after epoch 53 of 100 (1 h 00 min)"),
     ],
 )
 def test_time_is_up_where_more_than_half_of_the_next_epoch_would_be_too_late(epochs: int, reason: str) -> None:
