@@ -113,7 +113,7 @@ def coco(images: Iterable[StagedImage], classes: Sequence[str]) -> bytes:
 def annotation_files(
     images: Sequence[StagedImage], classes: Sequence[str], annotation_format: str
 ) -> Iterator[tuple[str, bytes]]:
-    """Name below ``/in/annotations`` and content of each file; ``annotation_format`` is ``ark``, ``voc`` or ``coco``."""
+    """Name below ``/in/annotations`` and content of each file; the format is ``ark``, ``voc`` or ``coco``."""
     if annotation_format == "coco":
         yield COCO_NAME, coco(images, classes)
         return

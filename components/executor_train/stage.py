@@ -16,18 +16,17 @@ from components.executor_train.pretrained import find_pretrained
 from components.executor_train.settings import ExecutorSettings, make_config, make_env, make_task_id, to_yaml
 from components.executor_train.staging_tar import StagingTar, staging_tar
 from components.shared.dataset import Dataset
-from components.shared.errors import TrainingError
 from components.shared.files import sha256_file
 from components.shared.formats.writing import iterate_images
 from components.shared.image_files import scaled_size
 from components.shared.images import decode
 from components.shared.materialise import AS_THEY_ARE, ImageOptions, MaterialisedDataset, materialise
 from components.shared.progress import Announce, silent
+from components.shared.splits import check_splits
 from components.shared.store import open_store
 
 _READ_BY_ALL = frozenset({".jpg", ".png", ".bmp"})
 _QUALITY = 95
-_MOST_LISTED = 3
 
 logger = logging.getLogger(__name__)
 
@@ -104,26 +103,6 @@ def stage_data(
             _add_data(tar, parts, train.classes, settings.annotation_format)
     boxes = sum(len(each.image.annotations) for part in parts for each in part.images)
     return Staged(sha256_file(target), task_id, len(parts[0].images), len(parts[1].images), boxes)
-
-
-def check_splits(train: Dataset, val: Dataset) -> None:
-    """Refuse data that no training should see.
-
-    Raises:
-        TrainingError: a split is empty or has no boxes, the classes differ, or both hold the same image.
-    """
-    for dataset, name in ((train, "train"), (val, "val")):
-        if dataset.images.is_empty() or dataset.ground_truth().is_empty():
-            raise TrainingError(f"The {name} split has no boxes: there is nothing to learn from.")
-    if train.classes != val.classes:
-        raise TrainingError(f"train has the classes {train.classes}, val {val.classes}: prepare both together.")
-    known = set(train.images.get_column("sha256").drop_nulls())
-    both = [name for name, digest in val.images.select("name", "sha256").iter_rows() if digest in known]
-    if both:
-        raise TrainingError(
-            f"{len(both)} of {val.images.height} validation images are also trained on,"
-            f" {', '.join(map(repr, both[:_MOST_LISTED]))} first: the metrics would mean nothing."
-        )
 
 
 def _split(name: str, dataset: Dataset, files: MaterialisedDataset, longest_edge: int) -> _Split:

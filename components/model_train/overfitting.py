@@ -9,8 +9,8 @@ noisy series lies low by accident, the mean of the last epochs must also lie abo
 than noise moves such means. The noise comes from second differences, in which a steady trend leaves no trace (for
 independent noise their variance is six times its own), by their median, which outliers do not move. Steps of the
 training loss that stand out from its others, such as the one where mosaic augmentation is switched off, are taken out
-before it is asked whether that loss fell. In 200 epochs of a flat, independently noisy validation loss none is noticed
-with a patience of 10, and in about one of a hundred trainings with a patience of 5.
+before it is asked whether that loss fell. Of 8000 simulated trainings of 60 to 200 epochs with a flat validation loss,
+none was noticed with a noise of 2 % and three with one of 5 % (patience 10).
 """
 
 from collections.abc import Sequence

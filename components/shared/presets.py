@@ -63,7 +63,7 @@ PRESETS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 
 TORCHVISION: Mapping[str, Mapping[str, object]] = MappingProxyType(
     {
-        "quick": {"lr0": 0.0005},
+        "quick": {"epochs": 40, "batch": 4, "lr0": 0.001},
         "balanced": {"batch": 8, "lr0": 0.0002},
         "best": {"batch": 8, "lr0": 0.0002, "optimizer": "AdamW"},
     }

@@ -36,7 +36,7 @@ class Augmentation:
     hsv_v: float = 0.4
     degrees: float = 0.0
     translate: float = 0.1
-    scale: float = 0.5
+    scale: float = 0.3
     fliplr: float = 0.5
     flipud: float = 0.0
     mosaic: float = 0.0
