@@ -7,9 +7,10 @@ from typing import Any, Generic, TypeVar
 
 from components.shared.cpus import usable_cpus
 from components.shared.sweep import describe_setting, step_name
-from pipelines import sweep, training
+from pipelines import executor, sweep, training
 from pipelines.compile import compile_sweep, compile_training
 from pipelines.config import TrainingConfig, describe, resolve
+from pipelines.executor_config import ExecutorConfig, describe_executor, resolve_here
 from pipelines.sweep_config import SweepConfig, describe_sweep, resolve_sweep
 
 AT_ONCE = 2  # kfp.local runs no more iterations of a loop at a time
@@ -86,4 +87,16 @@ SWEEP: Pipeline[SweepConfig] = Pipeline(
     plan=_sweep_steps,
     arguments=SweepConfig.arguments,
     compile=lambda config, images: compile_sweep(images, parallelism=config.parallelism, cpus=_cpus_each(config)),
+)
+
+EXECUTOR: Pipeline[ExecutorConfig] = Pipeline(
+    name=executor.NAME,
+    command="pipelines.executor run",
+    purpose="Train with a foreign executor that keeps YMIR's contract: --command or --image says which.",
+    kinds=executor.STEPS_HERE,
+    resolve=resolve_here,
+    describe=describe_executor,
+    plan=lambda _config: [PlannedStep(step) for step in executor.STEPS_HERE],
+    arguments=ExecutorConfig.arguments,
+    compile=lambda _config, images: executor.compile_here(images),
 )

@@ -28,7 +28,7 @@ def compile_training(images: Mapping[str, str] | None = None) -> dict[str, Any]:
     Args:
         images: image by step name (``data_load``) or by the name the components use (``steps-python``).
     """
-    return _compiled(training, images or {})
+    return compile_dag(training, images or {})
 
 
 def compile_sweep(
@@ -41,7 +41,7 @@ def compile_sweep(
         parallelism: trainings at a time.
         cpus: how many each training may take; 0: all its container has.
     """
-    spec = _compiled(sweep_dag.sweep, images or {})
+    spec = compile_dag(sweep_dag.sweep, images or {})
     (loop,) = (task for task in spec["root"]["dag"]["tasks"].values() if "parameterIterator" in task)
     loop["iteratorPolicy"] = {"parallelismLimit": parallelism}
     if cpus:
@@ -50,7 +50,8 @@ def compile_sweep(
     return spec
 
 
-def _compiled(dag: Any, images: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN401 - kfp ships no types
+def compile_dag(dag: Any, images: Mapping[str, str]) -> dict[str, Any]:  # noqa: ANN401 - kfp ships no types
+    """A DAG's IR as a mapping, each step's image replaced; an image that is no name of ours stays."""
     chosen = {**IMAGES, **images}
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "dag.yaml"
@@ -59,7 +60,7 @@ def _compiled(dag: Any, images: Mapping[str, str]) -> dict[str, Any]:  # noqa: A
     for label, executor in spec["deploymentSpec"]["executors"].items():
         container = executor["container"]
         step = label.removeprefix("exec-").replace("-", "_")
-        container["image"] = chosen.get(step) or chosen[container["image"]]
+        container["image"] = chosen.get(step) or chosen.get(container["image"], container["image"])
     return spec
 
 
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _spec(options: argparse.Namespace) -> dict[str, Any]:
-    images = dict(_image(text) for text in options.image)
+    images = dict(image_option(text) for text in options.image)
     if options.pipeline == "training":
         if options.parallelism is not None:
             raise ConfigError("--parallelism is for --pipeline sweep: the training pipeline has no loop.")
@@ -126,9 +127,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _image(text: str) -> tuple[str, str]:
+def image_option(text: str, kinds: Sequence[str] = KINDS) -> tuple[str, str]:
+    """``NAME=IMAGE`` as a step, or the name of an image, and the image that takes its place.
+
+    Raises:
+        ConfigError: it is no such text, or ``kinds`` has no such step.
+    """
     name, separator, image = text.partition("=")
-    known = (*KINDS, *IMAGES)
+    known = (*kinds, *IMAGES)
     if not separator or not image or name not in known:
         raise ConfigError(f"--image needs NAME=IMAGE with a name of {', '.join(known)}; got {text!r}.")
     return name, image

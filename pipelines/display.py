@@ -169,6 +169,8 @@ def output_of(step: StepRecord) -> str:
         "data_load": [number("images", "images"), number("boxes", "boxes"), number("classes", "classes")],
         "data_prep": [number("rejected", "rejected"), number("fixed", "repaired")],
         "model_train": [score("map50", "validation mAP50")],
+        "executor_stage": [number("train_images", "images to train on"), number("val_images", "to validate on")],
+        "executor_collect": [score("map", "mAP as the executor measured it")],
         "sweep_select": [f"{numbers['winner']} wins" if "winner" in numbers else "", score("map50_95", "mAP50-95")],
         "model_pack": [str(numbers.get("tag", ""))],
         "model_eval": [score("map50", "test mAP50"), score("map50_95", "mAP50-95")],

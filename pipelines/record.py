@@ -64,6 +64,10 @@ class RunRecord(BaseModel):
         """The step of that name."""
         return next(step for step in self.steps if step.name == name)
 
+    def find(self, name: str) -> StepRecord | None:
+        """Likewise; ``None``: the pipeline has none."""
+        return next((step for step in self.steps if step.name == name), None)
+
     def save(self, directory: Path) -> None:
         """Write ``run.json``, atomically."""
         with write_atomically(directory / RECORD) as temporary:

@@ -34,7 +34,9 @@ def write_run_index(record: RunRecord, directory: Path) -> None:
         )
         for step in record.steps
     ]
-    facts = {"archive": str(record.step("model_pack").outputs.get("archive", "")), "folder": str(directory)}
+    packed = record.find("model_pack")
+    facts = {"archive": str(packed.outputs.get("archive", ""))} if packed else {}
+    facts["folder"] = str(directory)
     facts |= {name: str(value) for name, value in record.parameters.items()}
     write_index(
         directory / "index.html",

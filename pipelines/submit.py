@@ -60,9 +60,9 @@ def show(console: Console, record: RunRecord, directory: Path) -> None:
         gate = f"min_map50 {record.parameters['min_map50']:g}"
         verdict = "passed" if record.passed else "not met, the champion stays"
         line("test split", f"{scores} (gate {gate}: {verdict})")
-    archive = record.step("model_pack").outputs.get("archive")
-    if archive:
-        line("archive", f"{archive}/model.bento")
+    packed = record.find("model_pack")
+    if packed and packed.outputs.get("archive"):
+        line("archive", f"{packed.outputs['archive']}/model.bento")
     line("reports", directory / "index.html")
     if record.error:
         failed = next((step for step in record.steps if step.state == "failed"), None)

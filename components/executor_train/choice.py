@@ -44,7 +44,7 @@ def choose_stage(result: Result, left: Leftovers) -> Choice:
         raise TrainingError(f"The executor left no model that can be kept: {reasons}.")
     warnings = [f"The stage {name} {problem}." for name, problem in problems.items() if problem]
     highest = max(usable, key=lambda stage: (stage.map, stage.timestamp))
-    named = next((stage for stage in usable if stage.name == result.best), None)
+    named = next((stage for stage in usable if _plain(stage.name) == _plain(result.best)), None)
     if result.best and named is None:
         warnings.append(f"The executor's best stage {result.best} cannot be kept; {highest.name} is taken instead.")
     if named is not None and named.map < highest.map:
@@ -65,6 +65,11 @@ def _problem(stage: Stage, found: dict[str, str]) -> str:
     if missing:
         return f"lacks its file {missing[0]!r}"
     return "" if math.isfinite(stage.map) else "has no mAP that is a number"
+
+
+def _plain(name: str) -> str:
+    """The SDK writes ``_`` where somebody says ``-``, not everywhere."""
+    return name.replace("-", "_")
 
 
 def main_file(files: Sequence[str], sizes: dict[str, int]) -> str:

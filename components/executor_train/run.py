@@ -10,9 +10,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.executor_train.component import SCRIPT
 from components.executor_train.contract import MONITOR, START
 from components.executor_train.monitor import read_monitor
+from components.executor_train.script import SCRIPT
 from components.shared.errors import ConfigError, TrainingError
 from components.shared.progress import Announce, silent
 

@@ -7,14 +7,14 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.model_train.checkpoints import Checkpoints, Found
 from components.model_train.plan import Outcome, Plan
-from components.model_train.results import BATCHES, read_result, result_files
-from components.model_train.saver import SNAPSHOT
-from components.model_train.spare import keep_spare, take_spare
+from components.model_train.saving.checkpoints import Checkpoints, Found
+from components.model_train.saving.results import BATCHES, read_result, result_files
+from components.model_train.saving.saver import SNAPSHOT
+from components.model_train.saving.spare import keep_spare, take_spare
 from components.model_train.story import Story
-from components.model_train.supervisor import Supervisor
 from components.model_train.trainers.base import Trainer
+from components.model_train.watching.supervisor import Supervisor
 from components.shared.errors import (
     CheckpointError,
     ConfigError,
@@ -108,11 +108,11 @@ def make_trainer(framework: str) -> Trainer:
     """
     # ruff: noqa: PLC0415 - each brings its own heavy library
     if framework == "ultralytics":
-        from components.model_train.trainers.ultralytics_trainer import UltralyticsTrainer
+        from components.model_train.trainers.ultralytics.trainer import UltralyticsTrainer
 
         return UltralyticsTrainer()
     if framework == "torchvision":
-        from components.model_train.trainers.torchvision_trainer import TorchvisionTrainer
+        from components.model_train.trainers.torchvision.trainer import TorchvisionTrainer
 
         return TorchvisionTrainer()
     raise ConfigError(f"There is no trainer for the framework {framework!r}: use ultralytics or torchvision.")
@@ -198,7 +198,7 @@ class _Conductor:
     def _attempt(self, begin: _Beginning) -> Outcome:
         if begin.plan.job.parameters.gpus == 1:
             return attempt(begin.plan, begin.story, self._notify, self._trainer)
-        from components.model_train.distributed import run_ranks  # its processes import this module
+        from components.model_train.ranks.distributed import run_ranks  # its processes import this module
 
         kind = type(self._trainer)
         name = f"{kind.__module__}:{kind.__qualname__}" if self._trainer else ""

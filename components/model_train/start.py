@@ -71,7 +71,7 @@ def find_start(parameters: Hyperparameters, store: Store, name: str, folder: Pat
 
 def _weights(source: str, model: str, store: Store, name: str, folder: Path) -> Weights | None:
     if source == OFFICIAL and model in ARCHITECTURES:
-        from components.model_train.trainers.torchvision_start import official_weights  # noqa: PLC0415 - heavy
+        from components.model_train.trainers.torchvision.start import official_weights  # noqa: PLC0415 - heavy
 
         return read_file(official_weights(model), f"official {model}", source)
     return find_weights(source, store, name, folder) if source else None
@@ -113,7 +113,7 @@ def _ultralytics(model: str, weights: Weights | None, folder: Path) -> Start:
         near = difflib.get_close_matches(model, ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"give a model YAML, weights or {', '.join(ARCHITECTURES)}."
         raise ConfigError(f"There is no model {model!r}: {hint}")
-    from components.model_train.trainers.ultralytics_start import check_architecture  # noqa: PLC0415 - heavy
+    from components.model_train.trainers.ultralytics.start import check_architecture  # noqa: PLC0415 - heavy
 
     fetched = scheme_of(model) is not None
     path = check_architecture(str(fetch_object(model, folder)) if fetched else model)
@@ -121,7 +121,7 @@ def _ultralytics(model: str, weights: Weights | None, folder: Path) -> Start:
     architecture = str(path.absolute()) if own else model
     if weights is None:
         return Start(framework="ultralytics", architecture=architecture, sha256=own)
-    from components.model_train.trainers.ultralytics_start import begin  # noqa: PLC0415 - heavy
+    from components.model_train.trainers.ultralytics.start import begin  # noqa: PLC0415 - heavy
 
     start = replace(_alone(weights), architecture=architecture)
     begin(start, start.classes)  # refuses what does not belong together

@@ -73,7 +73,7 @@ def find_weights(source: str, store: Store, name: str, folder: Path) -> Weights:
         return _from_path(path, source, folder)
     if path.name != source or path.suffix != WEIGHTS:
         raise ConfigError(_nothing(source, store))
-    from components.model_train.trainers.ultralytics_names import official_weights  # noqa: PLC0415 - heavy
+    from components.model_train.trainers.ultralytics.names import official_weights  # noqa: PLC0415 - heavy
 
     return read_file(official_weights(source), f"official {source}", source)
 
@@ -122,7 +122,7 @@ def read_file(path: Path, origin: str, source: str) -> Weights:
     try:
         found = load_weights(path)
     except ArchiveError:
-        from components.model_train.trainers.ultralytics_start import read_weights  # noqa: PLC0415 - heavy
+        from components.model_train.trainers.ultralytics.start import read_weights  # noqa: PLC0415 - heavy
 
         return Weights(path, origin, "ultralytics", classes=read_weights(path, shown=source).classes)
     return Weights(path, origin, "torchvision", found.architecture, found.classes)

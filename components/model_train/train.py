@@ -12,13 +12,13 @@ import polars as pl
 
 from components.model_train.care import Care
 from components.model_train.conduct import Outcome, Plan, conduct
-from components.model_train.distributed import check_ranks
-from components.model_train.pictures import FirstBatches, Pictures, before_and_after
-from components.model_train.report import write_report
+from components.model_train.pages.pictures import FirstBatches, Pictures, before_and_after
+from components.model_train.pages.report import write_report
+from components.model_train.ranks.distributed import check_ranks
+from components.model_train.saving.training_key import training_key
 from components.model_train.start import find_start
 from components.model_train.story import Story
 from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob
-from components.model_train.training_key import training_key
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import ModelManifest
 from components.shared.errors import PipelineError, TrainingError

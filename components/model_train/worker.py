@@ -20,13 +20,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.model_train import distributed_meeting as meeting
 from components.model_train.care import Care
-from components.model_train.checkpoints import Checkpoints
-from components.model_train.distributed_assignment import Assignment, read_assignment
-from components.model_train.distributed_worker import Told, follow
 from components.model_train.plan import Plan
-from components.model_train.saver import SNAPSHOT
+from components.model_train.ranks import meeting
+from components.model_train.ranks.assignment import Assignment, read_assignment
+from components.model_train.ranks.rank import Told, follow
+from components.model_train.saving.checkpoints import Checkpoints
+from components.model_train.saving.saver import SNAPSHOT
 from components.model_train.settings import read_settings
 from components.model_train.story import Story
 from components.model_train.train import Place, check_datasets, make_plan, train_model

@@ -262,7 +262,7 @@ class _Watch:
                 record.error = failed.error if failed and failed.error else self._own_failure()
                 if failed and failed.state == "running":
                     failed.state, failed.finished, failed.error = "failed", time.time(), record.error
-        evaluation = record.step("model_eval")
+        evaluation = record.find("model_eval") or StepRecord(name="")
         metrics = evaluation.metadata.get("metrics", {})
         record.metrics = {name: float(str(metrics[name])) for name in ("map50", "map50_95") if name in metrics}
         if "passed" in evaluation.outputs:

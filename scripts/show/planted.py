@@ -65,9 +65,10 @@ def nan(work: Path) -> None:
 
 def oom(work: Path) -> None:
     """More than four images do not fit."""
-    import torch
 
     def fault(_call: int, images: int, loss: Any) -> Any:
+        import torch
+
         if images > int(SMALL["batch"]) // 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return loss

@@ -1,8 +1,9 @@
 """The manifest that travels with a trained model, from training through the archive to the service."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.shared.errors import ArchiveError
 from components.shared.files import digest_of_digests, sha256_tree, write_atomically
@@ -19,7 +20,7 @@ class ModelManifest(BaseModel):
         weights: the weights file to serve; ``last`` the ones of the last epoch.
         test_image: a validation image that has objects, as encoded in the data set.
         classes: class names; the index is the model's class id.
-        imgsz: longest edge in pixels the model was trained at.
+        imgsz: longest edge in pixels the model was trained at; 0: not known, of a foreign framework's model only.
         parameters: what the training was asked for.
         datasets: versions by split (``train``, ``val``).
         libraries: versions of the libraries that matter for the weights.
@@ -36,12 +37,18 @@ class ModelManifest(BaseModel):
     last: str
     test_image: str
     classes: tuple[str, ...]
-    imgsz: int = Field(gt=0)
+    imgsz: int = Field(ge=0)
     parameters: dict[str, str | int | float | bool | None]
     datasets: dict[str, str]
     libraries: dict[str, str]
     metrics: dict[str, float] = Field(default_factory=dict)
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _size_is_known(self) -> Self:
+        if not self.imgsz and ":" not in self.framework:  # a foreign one is called ymir:<image>
+            raise ValueError("imgsz is 0, so nobody could run this model")
+        return self
 
     @property
     def digest(self) -> str:

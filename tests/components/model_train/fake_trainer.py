@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from components.model_train import supervisor
 from components.model_train.care import Care
 from components.model_train.conduct import Plan, conduct
 from components.model_train.story import Epoch
 from components.model_train.trainers.base import Hyperparameters, Start, TrainingJob, TrainingRun, Watch
+from components.model_train.watching import supervisor
 from components.shared.errors import CheckpointError, OutOfMemoryError
 from components.shared.materialise import MaterialisedDataset
 from components.shared.progress import Notify, silent

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from fake_trainer import KEY, FakeTrainer, NoJournal, make_plan, weights_of
 
-from components.model_train.checkpoint_files import find_places, read_manifest
-from components.model_train.checkpoints import Checkpoints
 from components.model_train.conduct import Outcome, Plan, conduct, make_trainer
-from components.model_train.pictures import FirstBatches
+from components.model_train.pages.pictures import FirstBatches
+from components.model_train.saving.checkpoints import Checkpoints
+from components.model_train.saving.files import find_places, read_manifest
 from components.model_train.trainers.base import LARGEST_BATCH, TrainingJob, TrainingRun, Watch
 from components.shared.errors import (
     CheckpointError,
@@ -63,7 +63,7 @@ def store(tmp_path: Path) -> FileStore:
 
 @pytest.fixture(autouse=True)
 def _no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.model_train.supervisor.Journal", NoJournal)
+    monkeypatch.setattr("components.model_train.watching.supervisor.Journal", NoJournal)
 
 
 MakePlan = Callable[..., Plan]

@@ -329,7 +329,7 @@ def test_the_bare_name_of_a_published_model_is_answered_with_what_was_meant(find
 def test_a_torchvision_model_starts_from_what_it_learned_on_coco(
     find: FindStart, torchvision_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = "components.model_train.trainers.torchvision_start.official_weights"
+    place = "components.model_train.trainers.torchvision.start.official_weights"
     monkeypatch.setattr(place, {SMALL: torchvision_weights}.__getitem__)
     start = find(SMALL, "coco")
     assert (start.weights, start.origin, start.classes) == (torchvision_weights, f"official {SMALL}", ("cat", "dog"))

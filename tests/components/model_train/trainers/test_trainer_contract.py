@@ -45,14 +45,14 @@ class Kind:
 KINDS = (
     Kind(
         "torchvision",
-        "components.model_train.trainers.torchvision_trainer",
+        "components.model_train.trainers.torchvision.trainer",
         "TorchvisionTrainer",
         "retinanet_mobilenet_v3_small_fpn",
         "fasterrcnn_mobilenet_v3_large_320_fpn",
     ),
     Kind(
         "ultralytics",
-        "components.model_train.trainers.ultralytics_trainer",
+        "components.model_train.trainers.ultralytics.trainer",
         "UltralyticsTrainer",
         "yolo11n.yaml",
         "yolov8n.yaml",

@@ -1,0 +1,1 @@
+"""Checkpoints: what a training goes on from, kept in the store."""

@@ -1,0 +1,1 @@
+"""Training with torchvision: Faster R-CNN and RetinaNet, without AGPL code."""

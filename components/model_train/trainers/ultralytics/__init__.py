@@ -1,0 +1,1 @@
+"""Training with ultralytics: every YOLO family and RT-DETR."""

@@ -1,0 +1,1 @@
+"""What looks after a training while it runs."""
