@@ -1,6 +1,7 @@
 """Annotation files as an executor reads them: corners of whole pixels, both inside the box."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,7 +46,7 @@ def corners_of(box: Sequence[float], width: int, height: int) -> Corners | None:
 
 def _ends(start: float, length: float, size: int) -> tuple[int, int]:
     low, high = max(0.0, start), min(float(size), start + length)
-    if not high > low:  # NaN too
+    if not (math.isfinite(start + length) and high > low):
         return 0, -1
     first = min(round(low), size - 1)
     return first, max(first, min(round(high), size) - 1)

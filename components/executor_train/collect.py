@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.executor_train.choice import Choice, choose_stage, is_ultralytics, main_file
-from components.executor_train.contract import CONFIG, RESERVED, RESULT
+from components.executor_train.contract import CONFIG, RESERVED, RESULT, STAGES
 from components.executor_train.failure import find_failure
 from components.executor_train.outcome import Leftovers, open_leftovers
 from components.executor_train.report import Account, write_report
-from components.executor_train.result import Result, parse_result
+from components.executor_train.result import Result, describe_stages, parse_result
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import ModelManifest
 from components.shared.documents import parse_yaml
@@ -139,10 +139,10 @@ def _fill(found: Leftovers, choice: Choice, result: Result, model_dir: Path) -> 
     placed |= {f"attachments/{name}": member for name, member in found.find_attachments(result.attachments).items()}
     for name, member in placed.items():
         found.copy(member, model_dir / name)
-    for name, content in (("result.yaml", found.result), (CONFIG, found.config)):
-        if content:
-            with write_atomically(model_dir / name) as temporary:
-                temporary.write_bytes(content)
+    # Not result.yaml itself: it holds times, so that the same model would never have the same digest again.
+    for name, content in ((STAGES, describe_stages(result, stage)), (CONFIG, found.config)):
+        with write_atomically(model_dir / name) as temporary:
+            temporary.write_bytes(content)
     files = [f"{stage}/{name}" for name in choice.members]
     sizes = {name: (model_dir / name).stat().st_size for name in files}
     weights = main_file(files, sizes)

@@ -9,6 +9,7 @@ ENV, CONFIG = "env.yaml", "config.yaml"
 TRAIN_INDEX, VAL_INDEX = "train-index.tsv", "val-index.tsv"
 ASSETS, ANNOTATIONS, MODELS, TENSORBOARD = "assets", "annotations", "models", "tensorboard"
 RESULT, MONITOR, LOG = f"{MODELS}/result.yaml", "monitor.txt", "ymir-executor-out.log"
+STAGES = "stages.json"  # our own: what result.yaml says of the stages, without times
 USED_CONFIG = "executor-config.yaml"  # our own: what config.yaml held when the executor began
 DETECTION = 2  # the object type of boxes
 
@@ -52,6 +53,7 @@ RETURN_CODES = {
 OUT_OF_MEMORY, DIVERGED, CONFIGURATION = 300103, 300201, 300001
 
 EXIT_CODES = {
+    125: "its container could not be started",
     126: "its start script may not be run",
     127: "its start script, or a command in it, was not found",
     134: "it aborted",

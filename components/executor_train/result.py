@@ -1,5 +1,6 @@
 """``result.yaml``: the stages a training went through, as the contract's text and its SDK spell them."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -81,6 +82,20 @@ def parse_result(content: bytes) -> Result:
         attachments=_attachments(loaded.get("attachments")),
         evaluation=_evaluation(loaded.get("evaluate_config")),
     )
+
+
+def describe_stages(result: Result, kept: str) -> bytes:
+    """A result as JSON, without times; ``kept`` is the name of the stage whose files are kept."""
+    stages = [
+        {
+            "name": stage.name,
+            "map": stage.map if math.isfinite(stage.map) else None,
+            **dict(sorted(stage.numbers.items())),
+        }
+        for stage in result.stages
+    ]
+    content = {"kept": kept, "stages": stages, "evaluated_with": dict(result.evaluation)}
+    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def _stage(key: str, item: object) -> Stage:

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from components.executor_train.contract import MONITOR, START
@@ -133,6 +135,7 @@ def _how(machine: Machine, home: Path) -> tuple[list[str], dict[str, str], str]:
     return [], {"YMIR_ROOT": str(home)}, container_command(engine, machine, home)
 
 
+@cache
 def can_mount() -> bool:
     """Whether this user may make mounts that only his own processes see."""
     if shutil.which("unshare") is None:
@@ -185,7 +188,8 @@ def _watch(process: "subprocess.Popen[bytes]", monitor: Path, notify: Announce) 
             record = read_monitor(monitor)
             if record is not None and record.percent is not None:
                 notify(record.percent, record.last_words or "the executor is training")
-        time.sleep(POLL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
