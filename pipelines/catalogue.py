@@ -92,7 +92,8 @@ SWEEP: Pipeline[SweepConfig] = Pipeline(
 EXECUTOR: Pipeline[ExecutorConfig] = Pipeline(
     name=executor.NAME,
     command="pipelines.executor run",
-    purpose="Train with a foreign executor that keeps YMIR's contract: --command or --image says which.",
+    purpose="Train with a foreign executor that keeps YMIR's contract: --command COMMAND or --image IMAGE says which,\n"
+    "--template FILE is its training-template.yaml.",
     kinds=executor.STEPS_HERE,
     resolve=resolve_here,
     describe=describe_executor,

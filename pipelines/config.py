@@ -181,7 +181,7 @@ class TrainingConfig(BaseModel):
         0.0, ge=0, le=10_000, description="Save and end one attempt after this many hours, for a retry; 0: no limit."
     )
     resume: Literal["auto", "never"] = Field(
-        "auto", description="Go on from this training's checkpoint where there is one, or begin anew (never)."
+        "auto", description="Go on from this training's checkpoint; never: begin anew, unless it is this run's own."
     )
     checkpoint_minutes: float = Field(5.0, ge=0, le=10_000, description="Least minutes between two checkpoints.")
     checkpoint_epochs: int = Field(1, ge=1, le=10_000, description="Epochs between two checkpoints.")
@@ -292,7 +292,8 @@ def check(values: Mapping[str, object]) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("; ".join(_sentence(problem) for problem in error.errors()) + ".") from error
+        sentences = dict.fromkeys(_sentence(problem) for problem in error.errors())  # one, not one a type of a union
+        raise ConfigError("; ".join(sentences) + ".") from error
 
 
 def read_config(path: Path) -> dict[str, object]:
@@ -380,6 +381,10 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     if not problem["loc"]:
         return str(problem["msg"]).removeprefix("Value error, ")
     name = str(problem["loc"][0])
+    if problem["type"] == "dict_type":
+        return f"{name}={problem['input']!r}: must be a mapping, such as {{\"name\": \"value\"}}"
+    if name == "hyperparameters":
+        return f"{name} has {problem['loc'][1]}={problem['input']!r}: must be one number, one word, true or false"
     place = ".".join(str(part) for part in problem["loc"])
     limits = _limits(name)
     bound = f" (allowed: {limits})" if limits else ""

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from components.shared.errors import ConfigError, PipelineError
+from components.shared.errors import ConfigError, PipelineError, PreemptedError
 from components.shared.sources import check_source
 from components.shared.sources import settled as settled_source
 from components.shared.store import open_store
@@ -23,11 +23,16 @@ from pipelines.sweep_config import SweepConfig
 from pipelines.terminal import PatientConsole, print_line
 
 SUCCESS, FAILED, BAD_INPUT, GATE_NOT_MET = 0, 1, 2, 3
+PREEMPTED = PreemptedError.exit_code
 INTERRUPTED = 130
+EXIT_CODES = (
+    "0 success, 1 a step failed, 2 bad input, 3 the gate was asked for and not met, 75 a step was told to end"
+    " and saved what it had (the same command goes on), 130 stopped"
+)
 
 
 def main(arguments: Sequence[str] | None = None, pipeline: Pipeline[Any] = TRAINING) -> int:
-    """The command: 0 success, 1 a step failed, 2 bad input, 3 the gate was asked for and not met, 130 stopped."""
+    """The command; its exit codes are ``EXIT_CODES``."""
     options = _parser(pipeline).parse_args(arguments)
     console = PatientConsole(stderr=True)
     try:
@@ -65,10 +70,25 @@ def show(console: Console, record: RunRecord, directory: Path) -> None:
         line("archive", f"{packed.outputs['archive']}/model.bento")
     line("reports", directory / "index.html")
     if record.error:
-        failed = next((step for step in record.steps if step.state == "failed"), None)
         line("error", record.error)
-        if failed and failed.log:
-            line("log", failed.log)
+        ended = [step for step in record.steps if step.state in {"failed", "preempted"}]
+        ended.sort(key=lambda step: step.state != "failed")
+        if ended and ended[0].log:
+            line("log", ended[0].log)
+    if _is_preempted(record):
+        line("next", _next(record))
+
+
+def _is_preempted(record: RunRecord) -> bool:
+    """Whether steps were told to end and none has failed, so that the same command goes on."""
+    states = {step.state for step in record.steps}
+    return record.state == "failed" and "preempted" in states and "failed" not in states
+
+
+def _next(record: RunRecord) -> str:
+    if record.parameters.get("resume") == "never":
+        return "run it without --no-cache and resume=never to go on; the same command begins anew"
+    return "run the same command again to go on"
 
 
 SCORES = (("map50", "mAP50"), ("map50_95", "mAP50-95"))
@@ -114,7 +134,7 @@ def _exit_code(record: RunRecord, *, gate_asked: bool) -> int:
     if record.state == "terminated":
         return INTERRUPTED
     if record.state != "succeeded":
-        return FAILED
+        return PREEMPTED if _is_preempted(record) else FAILED
     return GATE_NOT_MET if gate_asked and record.passed is False else SUCCESS
 
 
@@ -134,7 +154,7 @@ def _parser(pipeline: Pipeline[Any]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {pipeline.command}",
         description=pipeline.purpose,
-        epilog=f"parameters (--set name=value):\n{rows}",
+        epilog=f"parameters (--set name=value):\n{rows}\n\nexit codes: {EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--local", action="store_true", help="run on this machine, without a cluster or any service")

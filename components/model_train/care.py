@@ -11,7 +11,8 @@ class Care:
         patience: stop after this many epochs without a better ``map50_95``; 0: never.
         max_hours: stop with the best weights so far after this many hours, all attempts together; 0: no limit.
         attempt_hours: save and end this attempt after so many hours, so that a retry goes on; 0: no limit.
-        resume: ``auto``: go on from this training's checkpoint where there is one; ``never``: begin anew.
+        resume: ``auto``: go on from this training's checkpoint where there is one; ``never``: begin anew,
+            whatever earlier runs left; a retry of the same run goes on all the same.
         checkpoint_minutes: at least this long between two uploads; 0: as often as ``checkpoint_epochs`` says.
         checkpoint_epochs: epochs between two checkpoints.
         overfitting: ``off``, ``warn`` or ``stop``.

@@ -66,7 +66,7 @@ def model_train(
         patience: Stop after this many epochs without a better mAP; 0: never; -1: by preset.
         max_hours: Stop with the best weights so far after this many hours; 0: no limit.
         attempt_hours: Save and end one attempt after this many hours; 0: no limit.
-        resume: auto: go on from this training's checkpoint; never: begin anew.
+        resume: auto: go on from this training's checkpoint; never: begin anew, only a retry of this run goes on.
         checkpoint_minutes: Least minutes between two checkpoints.
         checkpoint_epochs: Epochs between two checkpoints.
         overfitting: off, warn or stop.

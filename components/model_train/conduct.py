@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 import shutil
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from components.model_train.saving.spare import keep_spare, take_spare
 from components.model_train.story import Story
 from components.model_train.trainers.base import Trainer
 from components.model_train.watching.supervisor import Supervisor
+from components.model_train.watching.verdict import judge
 from components.shared.errors import (
     CheckpointError,
     ConfigError,
@@ -27,8 +27,6 @@ from components.shared.progress import Announce
 from components.shared.store import open_store
 
 __all__ = ["Outcome", "Plan", "attempt", "conduct", "make_trainer"]
-
-_TERMINATED = 128 + signal.SIGTERM  # what a step exits with that is told to end while nobody looks after it
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +44,8 @@ def conduct(plan: Plan, notify: Announce, *, trainer: Trainer | None = None) -> 
     """Train from the newest checkpoint of the same training, or else from the beginning, to the end.
 
     A training that was finished before gives its result at once. What does not fit the memory is tried once more at
-    half the batch, from the last epoch on.
+    half the batch, from the last epoch on. With ``resume="never"`` only what the same run and step left counts, which
+    an earlier attempt of this one did; all else is replaced.
 
     Args:
         plan: what to do.
@@ -61,13 +60,7 @@ def conduct(plan: Plan, notify: Announce, *, trainer: Trainer | None = None) -> 
         StoreError: it cannot be found out whether there is a checkpoint.
         TrainingError: the training cannot start or go on.
     """
-    try:
-        return _Conductor(plan, notify, trainer).conduct()
-    except SystemExit as error:
-        if error.code != _TERMINATED:
-            raise
-        text = "Told to end before the first epoch or after the last one: run the same again to go on."
-        raise PreemptedError(text) from error
+    return _Conductor(plan, notify, trainer).conduct()
 
 
 def attempt(plan: Plan, story: Story, notify: Announce, trainer: Trainer | None = None) -> Outcome:
@@ -126,16 +119,16 @@ class _Conductor:
         self._notify = notify
         self._trainer = trainer
         self._work = plan.job.work
-        self._checkpoints = Checkpoints(open_store(plan.store), plan.key, plan.owner)
+        self._checkpoints = Checkpoints(open_store(plan.store), plan.key, plan.owner, plan.maker)
+        self._never = plan.care.resume == "never"
         self._refused: dict[str, str] = {}  # keys of checkpoints that turned out to be of no use, and why
 
     def conduct(self) -> Outcome:
         """Do what ``conduct`` promises."""
-        anew = self._plan.care.resume == "never"
-        if anew:
+        if self._never:
             self._replace()
         while True:
-            begin = _Beginning(self._plan, Story()) if anew else self._from_store()
+            begin = self._begin_again() if self._never else self._from_store()
             if isinstance(begin, Outcome):
                 return begin
             try:
@@ -154,10 +147,21 @@ class _Conductor:
         except StoreError as error:
             logger.warning("Earlier checkpoints of this training may stay: %s", error)
 
+    def _begin_again(self) -> _Beginning | Outcome:
+        """What an earlier attempt of this very run left, or else the beginning."""
+        if not self._plan.maker.known:
+            return _Beginning(self._plan, Story())
+        try:
+            return self._from_store()
+        except CheckpointError as error:
+            story = Story()
+            self._warn(story, f"What an earlier attempt of this run learned is lost: {error}")
+            return _Beginning(self._plan, story)
+
     def _from_store(self) -> _Beginning | Outcome:
         """What the store's newest usable checkpoint gives: a result, or something to go on from."""
         self._notify(0.0, "looking for a checkpoint")
-        while (found := self._checkpoints.newest(self._work / "checkpoint", self._refused)) is not None:
+        while (found := self._newest()) is not None:
             story = found.checkpoint.story
             for warning in found.warnings:
                 self._warn(story, warning)
@@ -177,15 +181,22 @@ class _Conductor:
             return Outcome(run, story, self._work / BATCHES)
         return _Beginning(self._plan, Story())
 
+    def _newest(self) -> Found | None:
+        return self._checkpoints.newest(self._work / "checkpoint", self._refused, own=self._never)
+
     def _take_batches(self, found: Found) -> None:
         kept = found.folder / BATCHES
         if kept.is_dir():
             shutil.copytree(kept, self._work / BATCHES, dirs_exist_ok=True)
 
     def _resumed(self, found: Found) -> _Beginning:
+        """What goes on from a checkpoint; where the training was to stop there, it only gives its result."""
         made = found.checkpoint
+        over = judge(self._plan.care, made.story, self._plan.job.parameters.epochs)
+        if over:
+            logger.info("The training was to stop after epoch %d: %s", made.epoch, made.story.stopped)
         logger.info("going on after epoch %d of %d from %s", made.epoch, self._plan.job.parameters.epochs, found.home)
-        return _Beginning(_with(self._plan, found.folder / SNAPSHOT, made.batch), made.story, found.home)
+        return _Beginning(_with(self._plan, found.folder / SNAPSHOT, made.batch, over=over), made.story, found.home)
 
     def _train(self, begin: _Beginning) -> Outcome:
         before = begin.story.model_copy(deep=True)
@@ -242,6 +253,6 @@ class _Conductor:
         self._notify(done / max(1, self._plan.job.parameters.epochs), "training", warning=sentence)
 
 
-def _with(plan: Plan, resume: Path | None, batch: int) -> Plan:
+def _with(plan: Plan, resume: Path | None, batch: int, *, over: bool = False) -> Plan:
     parameters = dataclasses.replace(plan.job.parameters, batch=batch)
-    return dataclasses.replace(plan, job=dataclasses.replace(plan.job, resume=resume, parameters=parameters))
+    return dataclasses.replace(plan, job=dataclasses.replace(plan.job, resume=resume, parameters=parameters, over=over))

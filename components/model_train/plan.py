@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.model_train.care import Care
+from components.model_train.saving.files import Maker
 from components.model_train.story import Story
 from components.model_train.trainers.base import TrainingJob, TrainingRun
 
@@ -33,6 +34,11 @@ class Plan:
     step: str = "model_train"
     name: str = "detector"
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def maker(self) -> Maker:
+        """Who makes this training's checkpoints; the same again when the step is retried."""
+        return Maker(self.run_id, self.step)
 
     @property
     def owner(self) -> str:

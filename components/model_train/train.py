@@ -8,29 +8,27 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import polars as pl
-
 from components.model_train.care import Care
 from components.model_train.conduct import Outcome, Plan, conduct
 from components.model_train.pages.pictures import FirstBatches, Pictures, before_and_after
 from components.model_train.pages.report import write_report
 from components.model_train.ranks.distributed import check_ranks
+from components.model_train.saving.preemption import exit_as_preemption
 from components.model_train.saving.training_key import training_key
 from components.model_train.start import find_start
 from components.model_train.story import Story
 from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import ModelManifest
-from components.shared.errors import PipelineError, TrainingError
-from components.shared.files import sha256_tree, write_atomically
+from components.shared.errors import PipelineError
+from components.shared.files import sha256_tree
 from components.shared.materialise import ImageOptions, materialise
 from components.shared.progress import Announce, silent
-from components.shared.shards import ImageReader
-from components.shared.step import RUN_ID
+from components.shared.splits import check_splits, keep_test_image
+from components.shared.step import RUN_ID, UNNAMED
 from components.shared.store import Store, open_store
 
 logger = logging.getLogger(__name__)
-SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif"}  # where the format's name is not the usual suffix
 
 PACE = frozenset({"images_per_second", "gpu_memory"})  # says something of the machine, nothing of the model
 
@@ -51,6 +49,7 @@ class Place:
     step: str = "model_train"
 
 
+@exit_as_preemption()
 def train_model(
     splits: tuple[Path, Path],
     store_uri: str,
@@ -83,7 +82,7 @@ def train_model(
     """
     train, val = (Dataset.load(folder) for folder in splits)
     parameters, care = settings
-    check_datasets(train, val)
+    check_splits(train, val)
     store = open_store(store_uri)
     with tempfile.TemporaryDirectory(prefix="model-train-") as scratch:
         work = Path(scratch)
@@ -96,28 +95,8 @@ def train_model(
     return Trained(manifest, outcome.story)
 
 
-def check_datasets(train: Dataset, val: Dataset) -> None:
-    """Refuse data that no training should see.
-
-    Raises:
-        TrainingError: a split is empty or has no boxes, the classes differ, or both hold the same image.
-    """
-    for dataset in (train, val):
-        if dataset.images.is_empty() or dataset.ground_truth().is_empty():
-            raise TrainingError(f"The {dataset.split} split has no boxes: there is nothing to learn from.")
-    if train.classes != val.classes:
-        raise TrainingError(f"train has the classes {train.classes}, val {val.classes}: prepare both together.")
-    shared = train.images.get_column("sha256").drop_nulls().unique().implode()
-    overlap = val.images.filter(pl.col("sha256").is_in(shared))
-    if not overlap.is_empty():
-        raise TrainingError(
-            f"{overlap.height} of {val.images.height} validation images are also trained on, "
-            f"{overlap.item(0, 'name')!r} first: the metrics would mean nothing."
-        )
-
-
 def _own_place() -> Place:
-    return Place(run_id=os.environ.get(RUN_ID, "unnamed"))
+    return Place(run_id=os.environ.get(RUN_ID, UNNAMED))
 
 
 def make_plan(
@@ -166,7 +145,7 @@ def _collect(
         target = model_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    test_image = _keep_test_image(val, store, model_dir)
+    test_image = keep_test_image(val, store, model_dir)
     best = next(epoch for epoch in story.epochs if epoch.number == run.best_epoch)
     metrics = {name: value for name, value in best.values.items() if math.isfinite(value) and name not in PACE}
     asked = {name: value for name, value in asdict(parameters).items() if name != "options"}
@@ -206,15 +185,3 @@ def _pictures(outcome: Outcome, plan: Plan, val: Dataset) -> Pictures:
         logger.warning("The report shows no predictions: %s", error)
         compared = []
     return Pictures(batches=FirstBatches.load(outcome.batches), compared=compared)
-
-
-def _keep_test_image(val: Dataset, store: Store, model_dir: Path) -> str:
-    """Copy, as encoded, the validation image with the most boxes (first by name among equals) into the model folder."""
-    counts = val.ground_truth().group_by("image_id").len()
-    row = val.images.join(counts, on="image_id").sort(["len", "name"], descending=[True, False]).head(1)
-    ((_, data),) = ImageReader(store).read_many(row.select(val.images.columns))
-    kind = row.item(0, "format")
-    name = f"test_image{SUFFIXES.get(kind, f'.{kind}')}"
-    with write_atomically(model_dir / name) as temporary:
-        temporary.write_bytes(data)
-    return name

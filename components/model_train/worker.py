@@ -29,15 +29,17 @@ from components.model_train.saving.checkpoints import Checkpoints
 from components.model_train.saving.saver import SNAPSHOT
 from components.model_train.settings import read_settings
 from components.model_train.story import Story
-from components.model_train.train import Place, check_datasets, make_plan, train_model
+from components.model_train.train import Place, make_plan, train_model
 from components.model_train.trainers.base import Hyperparameters
+from components.model_train.watching.verdict import judge
 from components.shared import dataset_reference, dataset_store
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import MANIFEST
 from components.shared.errors import ConfigError, PipelineError, TrainingError
 from components.shared.presets import UNSET
 from components.shared.progress import Announce, silent
-from components.shared.step import RUN_ID, run_step
+from components.shared.splits import check_splits
+from components.shared.step import RUN_ID, UNNAMED, run_step
 from components.shared.store import Store, open_store
 
 logger = logging.getLogger(__name__)
@@ -165,20 +167,22 @@ def _begun(plan: Plan, beginning: meeting.Beginning, store: Store) -> Plan:
             "Rank 0 trains something else than this node: name dataset versions, which do not move as aliases do, and"
             " use one image on all nodes."
         )
-    resume = None
+    resume, over = None, False
     if beginning.epoch:
-        found = Checkpoints(store, plan.key).newest(plan.job.work / "checkpoint")
+        own = plan.care.resume == "never"
+        found = Checkpoints(store, plan.key, maker=plan.maker).newest(plan.job.work / "checkpoint", own=own)
         if found is None or found.checkpoint.epoch != beginning.epoch:
             raise TrainingError(f"Rank 0 goes on from epoch {beginning.epoch}, whose checkpoint is not in the store.")
         resume = found.folder / SNAPSHOT
+        over = judge(plan.care, found.checkpoint.story, plan.job.parameters.epochs)
     asked = dataclasses.replace(plan.job.parameters, batch=beginning.batch)
-    return dataclasses.replace(plan, job=dataclasses.replace(plan.job, parameters=asked, resume=resume))
+    return dataclasses.replace(plan, job=dataclasses.replace(plan.job, parameters=asked, resume=resume, over=over))
 
 
 def _datasets(store: Store, options: argparse.Namespace) -> tuple[Dataset, Dataset]:
     found = [dataset_reference.find(store, text) for text in (options.train, options.val)]
     train, val = (dataset_store.read(store, reference.name, reference.version) for reference in found)
-    check_datasets(train, val)
+    check_splits(train, val)
     return train, val
 
 
@@ -192,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--val", required=True, metavar="REFERENCE", help="dataset version to validate on")
     add("--store", required=True, metavar="URI", help="store with the datasets, for checkpoints and the model")
     add("--output", required=True, metavar="PREFIX", help="where in the store the model and its report are left")
-    add("--run-id", default="unnamed", help="name of the run, for progress and tracking (default: unnamed)")
+    add("--run-id", default=UNNAMED, help="name of the run, for progress and tracking (default: unnamed)")
     add("--settings", default="{}", metavar="JSON", help="the training's parameters by the pipeline's names")
     return parser
 

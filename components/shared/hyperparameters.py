@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 
 from components.shared.errors import ConfigError
-from components.shared.hyperparameters_table import EXCLUDED, OPTIONS, Option, Value
+from components.shared.hyperparameters_table import EXCLUDED, OPTIONS, TORCHVISION, Option, Value
 
 _YES, _NO = frozenset({"true", "yes", "on"}), frozenset({"false", "no", "off"})
 _SHOWN = 60  # characters of a wrong value that a message repeats
@@ -41,7 +41,10 @@ def check_options(values: Mapping[str, object], *, trainer: str) -> dict[str, Va
 
 
 def describe_options() -> list[tuple[str, str, str, str, str]]:
-    """Name, default, help, bounds and trainers of each hyperparameter, in the order in which people read about them."""
+    """Name, default, help, bounds and trainers of each hyperparameter, in the order in which people read about them.
+
+    A default that is not the same for all trainers names the one that differs: ``1.0 (torchvision: 0.0)``.
+    """
     return [
         (option.name, _default(option), option.help, option.bounds, ", ".join(option.trainers))
         for option in OPTIONS.values()
@@ -52,6 +55,11 @@ def _refusal(name: str, trainer: str) -> str:
     """Why nothing can be set under this name; empty: it can."""
     if name in EXCLUDED:
         return f"hyperparameters has {name!r}, which {EXCLUDED[name]}."
+    if name not in OPTIONS and name.partition(":")[0] in OPTIONS:
+        return (
+            f"hyperparameters has {_short(name)}, a name and its value in one: the shell took the quotes, so write"
+            """ --set 'hyperparameters={"mosaic": "0.5"}'."""
+        )
     if name not in OPTIONS:
         near = difflib.get_close_matches(str(name).strip().casefold(), [*OPTIONS, *EXCLUDED], n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"those there are: {', '.join(OPTIONS)}."
@@ -63,7 +71,9 @@ def _refusal(name: str, trainer: str) -> str:
 
 
 def _default(option: Option) -> str:
-    return "unset" if option.default is None else str(option.default).lower()
+    usual = "unset" if option.default is None else str(option.default).lower()
+    other = option.torchvision_default
+    return usual if other is None else f"{usual} ({TORCHVISION}: {str(other).lower()})"
 
 
 def _short(value: object) -> str:

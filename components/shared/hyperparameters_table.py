@@ -21,6 +21,7 @@ class Option:
         most: largest value, inclusive.
         choices: the values of a ``choice``, a bool or a lower-case text each.
         torchvision: whether the torchvision trainer knows it too.
+        torchvision_default: that trainer's own default, where it is another.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Option:
     most: float = 1.0
     choices: tuple[bool | str, ...] = ()
     torchvision: bool = False
+    torchvision_default: Value | None = None
 
     @property
     def trainers(self) -> tuple[str, ...]:
@@ -50,7 +52,15 @@ class Option:
 
 _OPTIONS = (
     Option("lrf", "float", 0.01, "last learning rate as a share of lr0", torchvision=True),
-    Option("momentum", "float", 0.937, "momentum of SGD, or beta1 of the Adam family", most=0.999, torchvision=True),
+    Option(
+        "momentum",
+        "float",
+        0.937,
+        "momentum of SGD, or beta1 of the Adam family",
+        most=0.999,
+        torchvision=True,
+        torchvision_default=0.9,
+    ),
     Option("weight_decay", "float", 0.0005, "weight decay (L2)", torchvision=True),
     Option(
         "cos_lr",
@@ -71,13 +81,20 @@ _OPTIONS = (
     Option("hsv_v", "float", 0.4, "largest random change of brightness, as a share", torchvision=True),
     Option("degrees", "float", 0.0, "largest random rotation, in degrees", most=180, torchvision=True),
     Option("translate", "float", 0.1, "largest random shift, as a share of the image", torchvision=True),
-    Option("scale", "float", 0.5, "largest random change of size: 0.5 is half to one and a half", torchvision=True),
+    Option(
+        "scale",
+        "float",
+        0.5,
+        "largest random change of size: 0.5 is half to one and a half",
+        torchvision=True,
+        torchvision_default=0.3,
+    ),
     Option("shear", "float", 0.0, "largest random shear, in degrees", most=80),
     Option("perspective", "float", 0.0, "largest random perspective; 0.001 is much", most=0.01),
     Option("flipud", "float", 0.0, "share of the images turned upside down", torchvision=True),
     Option("fliplr", "float", 0.5, "share of the images mirrored left to right", torchvision=True),
     Option("bgr", "float", 0.0, "share of the images with red and blue exchanged"),
-    Option("mosaic", "float", 1.0, "share of the images composed of four", torchvision=True),
+    Option("mosaic", "float", 1.0, "share of the images composed of four", torchvision=True, torchvision_default=0.0),
     Option("mixup", "float", 0.0, "share of the images blended with another"),
     Option("cutmix", "float", 0.0, "share of the images with a piece of another pasted in"),
     Option(
@@ -115,7 +132,15 @@ _OPTIONS = (
         help="only operations that give the same result each time",
         torchvision=True,
     ),
-    Option("workers", "int", 8, "processes that load images, one set a GPU; on a CPU none", 0, 64, torchvision=True),
+    Option(
+        "workers",
+        "int",
+        8,
+        "processes (torchvision: threads) that load images, one set a GPU; on a CPU none",
+        0,
+        64,
+        torchvision=True,
+    ),
     Option(
         "cache",
         "choice",

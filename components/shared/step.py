@@ -14,6 +14,7 @@ from components.shared.progress import Reporter
 from components.shared.store import Store, open_store
 
 RUN_ID = "PIPELINE_RUN_ID"  # which run this step belongs to; in a cluster from the pod's label
+UNNAMED = "unnamed"  # the run of whoever does not say which
 LOG_DIRECTORY = "PIPELINE_LOG_DIR"  # where a local run wants each step's output
 DEBUG = "PIPELINE_DEBUG"  # set: tracebacks of expected errors too
 
@@ -35,7 +36,7 @@ def run_step(
     """
     _start_logging(step)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that clean-up runs
-    reporter = Reporter(_progress_store(store), os.environ.get(RUN_ID, "unnamed"), step)
+    reporter = Reporter(_progress_store(store), os.environ.get(RUN_ID, UNNAMED), step)
     reporter.start()
     try:
         result = work(*arguments, notify=reporter.notify, **named)

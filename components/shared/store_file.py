@@ -8,7 +8,7 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.shared.errors import CorruptionError, NotFoundError, StoreError
@@ -16,6 +16,7 @@ from components.shared.files import write_atomically
 from components.shared.store import LOCKS, TEMPORARY, StoredObject, check_key, check_size
 
 _STRIPES = 16
+_RACES = 50  # a writer loses in a row against those who remove empty folders
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 _NOWHERE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
@@ -24,7 +25,8 @@ class FileStore:
     """A store whose objects are the files of a folder; see ``Store`` for what its methods promise.
 
     A new object is written under a temporary name in its own folder, synced, and takes its name in one step.
-    Whoever replaces, swaps or deletes an object holds a lock file of the folder for that step alone.
+    Whoever replaces, swaps or deletes an object holds a lock file of the folder for that step alone. Folders that a
+    deletion leaves empty go too; a writer whose folder goes before its temporary file is there makes it again.
 
     Attributes:
         root: the folder, absolute; it is created with the first object.
@@ -134,12 +136,13 @@ class FileStore:
             yield from _walk(self.root / folder, f"{folder}/" if folder else "", prefix)
 
     def delete(self, key: str) -> None:
-        """Remove the object; its folders stay, another writer may be about to use them."""
+        """Remove the object, and the folders that are empty without it."""
         with self._explained("delete", key):
             path = self._path(key)
             if path.is_file():
                 with self._locked(key):
                     path.unlink(missing_ok=True)
+                self._tidy(path.parent)
 
     def touch(self, key: str) -> bool:
         """Set the file's time to now."""
@@ -167,6 +170,7 @@ class FileStore:
             raise StoreError(f"{leftover.key!r} in {self.uri!r} is no leftover of a write: it stays.")
         with self._explained("delete", leftover.key):
             path.unlink(missing_ok=True)
+            self._tidy(path.parent)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -176,12 +180,20 @@ class FileStore:
         path = self._path(key)
         temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
         with self._explained("write", key):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_file(temporary)
             try:
                 yield temporary, path
-                _sync_folder(path.parent)
+                with suppress(FileNotFoundError):  # the object was deleted since, and its folder with it
+                    _sync_folder(path.parent)
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def _tidy(self, folder: Path) -> None:
+        """Remove the folder and those above it, up to the root, as long as they are empty."""
+        with suppress(OSError):
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -234,8 +246,21 @@ def _tag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _make_file(path: Path) -> None:
+    """An empty file and its folders; as long as it is there, nobody removes them."""
+    for left in reversed(range(_RACES)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(exist_ok=False)
+        except (FileNotFoundError, FileExistsError):  # somebody removed a folder in between
+            if not left:
+                raise
+        else:
+            return
+
+
 def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as handle:
+    with path.open("wb") as handle:
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())

@@ -30,7 +30,11 @@ from pipelines.run_pages import copy_reports, write_run_index
 POLL = 0.2  # seconds between two looks at the run
 PROGRESS = 0.5  # seconds between two reads of the running step's progress from the store
 GRACE = 35.0  # seconds a run has to end after it was told to: a training saves what it has learned
-_UNFINISHED = ("failed", "preempted", "running")  # states of a step after which a run cannot have succeeded
+_UNFINISHED = (
+    "failed",
+    "preempted",
+    "running",
+)  # states of a step after which a run cannot have succeeded, the worst first
 TAIL = 2000  # characters of kfp's own log that may hold the reason of a failure
 
 
@@ -255,7 +259,8 @@ class _Watch:
         """Settle the record, gather the reports and write the index page."""
         record = self._record
         if record.state == "running":
-            failed = next((step for step in record.steps if step.state in _UNFINISHED), None)
+            ended = [step for step in record.steps if step.state in _UNFINISHED]
+            failed = min(ended, key=lambda step: _UNFINISHED.index(step.state), default=None)
             done = code == 0 and failed is None
             record.state = "succeeded" if done else "failed"
             if not done:

@@ -8,6 +8,7 @@ from stage import finished, folder, hold, same_weights, say, submit
 
 SETTINGS = {"checkpoint_minutes": "60"}  # so that only the signal makes it save
 GRACE = 30.0
+PREEMPTED = 75
 
 
 def main() -> None:
@@ -20,7 +21,7 @@ def main() -> None:
         began = time.monotonic()
         for pid in run.trainers():
             os.kill(pid, signal.SIGTERM)
-        hold("the run ended with exit code 1", true=run.wait() == 1)
+        hold(f"the run ended with exit code {PREEMPTED}", true=run.wait() == PREEMPTED)
         seconds = time.monotonic() - began
         say(f"   {run.progress()['error']}")
         hold(f"within the grace period ({seconds:.1f} s of {GRACE:.0f})", true=seconds < GRACE)

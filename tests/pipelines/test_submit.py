@@ -228,6 +228,40 @@ def test_a_person_is_told_why_it_failed_and_which_log_says_more(runs: Runs, caps
     assert "log         /runs/r1/logs/data_load.log" in out
 
 
+def preempted(*others: str, **parameters: object) -> RunRecord:
+    """A run whose training was told to end; ``others`` are states of steps after it."""
+    told = "Told to end in epoch 4 of 9: saved up to epoch 3; run the same again to go on."
+    train = StepRecord(name="model_train", state="preempted", error=told, log="/runs/r1/logs/model_train.log")
+    steps = [train, *(StepRecord.model_validate({"name": f"s{n}", "state": s}) for n, s in enumerate(others))]
+    return finished(state="failed", steps=steps, error=told, parameters={"min_map50": 0.5, **parameters})
+
+
+def test_a_run_that_was_told_to_end_exits_with_75_and_says_how_to_go_on(
+    runs: Runs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.record = preempted("pending")
+    assert submit.main(["--local"]) == 75
+    out = capsys.readouterr().out
+    assert "error       Told to end in epoch 4 of 9" in out
+    assert "log         /runs/r1/logs/model_train.log" in out
+    assert "next        run the same command again to go on" in out
+
+
+def test_a_run_that_keeps_nothing_does_not_promise_to_go_on(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.record = preempted(resume="never")
+    assert submit.main(["--local"]) == 75
+    assert "the same command begins anew" in capsys.readouterr().out
+
+
+def test_a_run_in_which_another_step_failed_as_well_has_failed(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    runs.record = preempted("failed")
+    runs.record.steps[1].log = "/runs/r1/logs/s0.log"
+    assert submit.main(["--local"]) == 1
+    out = capsys.readouterr().out
+    assert "log         /runs/r1/logs/s0.log" in out
+    assert "next  " not in out
+
+
 def test_an_option_that_does_not_exist_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         submit.main(["--cluster"])

@@ -15,6 +15,7 @@ from components.shared.store import Store
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 CLOSING = 5.0  # seconds the end may take in all; what is not delivered by then is lost, the training is not
+HURRY = 1.5  # likewise, when the process is about to be killed
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,11 @@ class Journal:
             courier.tell(self._epochs)
 
     def close(self, end: End) -> None:
-        """Deliver what is left and how the training ended, within ``CLOSING`` seconds; an empty end is a failure."""
-        deadline = time.monotonic() + CLOSING
+        """Deliver what is left and how the training ended, within ``CLOSING`` seconds; an empty end is a failure.
+
+        A preempted training has ``HURRY`` seconds only: the next attempt delivers what this one could not.
+        """
+        deadline = time.monotonic() + (HURRY if end == "preempted" else CLOSING)
         for courier in self._couriers:
             courier.end(end)
         late = [courier.label for courier in self._couriers if not courier.wait(deadline - time.monotonic())]

@@ -1,9 +1,14 @@
 """The epochs of a training as TensorBoard event files: written in a folder, uploaded beside the run's progress."""
 
+import importlib.util
 import secrets
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from components.model_train.journal.names import grouped
@@ -11,6 +16,7 @@ from components.model_train.story import End, Epoch
 from components.shared.store import Store
 
 _VERSION = "brain.Event:2"
+_PACKAGE = "tensorboardX"
 
 
 class EventFiles:
@@ -41,6 +47,7 @@ class EventFiles:
         """Append what is new and upload the file.
 
         Raises:
+            ImportError: tensorboardX is not installed.
             OSError: the folder cannot be written.
             StoreError: the store cannot be written.
         """
@@ -81,26 +88,45 @@ class EventFiles:
         return next((index for index, (old, new) in enumerate(pairs) if old is not new), len(self._written))
 
     def _open(self) -> None:
-        from tensorboardX.proto import event_pb2  # noqa: PLC0415 - loads torch, which only a training has
-        from tensorboardX.record_writer import RecordWriter  # noqa: PLC0415 - same
-
+        library = _load()
         self._folder.mkdir(parents=True, exist_ok=True)
         seconds, rest = divmod(time.time_ns(), 1_000_000_000)  # TensorBoard reads files in the order of their names
         self._path = self._folder / f"events.out.tfevents.{seconds:010d}.{rest:09d}.{secrets.token_hex(2)}"
-        self._writer = RecordWriter(str(self._path))
-        self._writer.write(event_pb2.Event(wall_time=seconds, file_version=_VERSION).SerializeToString())
+        self._writer = library.RecordWriter(str(self._path))
+        self._writer.write(library.Event(wall_time=seconds, file_version=_VERSION).SerializeToString())
 
     def _start_at(self, number: int) -> None:
-        from tensorboardX.proto import event_pb2  # noqa: PLC0415 - same
-
-        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        event = event_pb2.Event(wall_time=time.time(), step=number, session_log=session)
+        library = _load()
+        session = library.SessionLog(status=library.SessionLog.START)
+        event = library.Event(wall_time=time.time(), step=number, session_log=session)
         self._writer.write(event.SerializeToString())
 
     def _add(self, epoch: Epoch) -> None:
-        from tensorboardX.proto import event_pb2, summary_pb2  # noqa: PLC0415 - same
-
-        values = [summary_pb2.Summary.Value(tag=grouped(name), simple_value=x) for name, x in epoch.values.items()]
-        summary = summary_pb2.Summary(value=values)
-        event = event_pb2.Event(wall_time=time.time(), step=epoch.number, summary=summary)
+        library = _load()
+        values = [library.Summary.Value(tag=grouped(name), simple_value=x) for name, x in epoch.values.items()]
+        event = library.Event(wall_time=time.time(), step=epoch.number, summary=library.Summary(value=values))
         self._writer.write(event.SerializeToString())
+
+
+@cache
+def _load() -> SimpleNamespace:
+    """What is needed of tensorboardX."""
+    with _without_torch():
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # noqa: PLC0415 - a step that does not train has none
+        from tensorboardX.proto.summary_pb2 import Summary  # noqa: PLC0415 - same
+        from tensorboardX.record_writer import RecordWriter  # noqa: PLC0415 - same
+    return SimpleNamespace(Event=Event, SessionLog=SessionLog, Summary=Summary, RecordWriter=RecordWriter)
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Within the block tensorboardX's modules load on their own; the package itself would load torch, for seconds."""
+    found = importlib.util.find_spec(_PACKAGE) if _PACKAGE not in sys.modules else None
+    if found is None:
+        yield
+        return
+    sys.modules[_PACKAGE] = importlib.util.module_from_spec(found)
+    try:
+        yield
+    finally:
+        del sys.modules[_PACKAGE]

@@ -20,6 +20,7 @@ from pathlib import Path
 from components.model_train.saving.files import (
     MANIFEST,
     Checkpoint,
+    Maker,
     Place,
     fetch_files,
     find_places,
@@ -34,6 +35,7 @@ from components.shared.store import Store
 KEPT = 2
 FRESH = 60.0  # seconds, by the store's clock
 ABANDONED = 900.0
+NOBODY = Maker()
 _LOOKS = 5  # at a store in which others remove what was just listed
 
 logger = logging.getLogger(__name__)
@@ -63,19 +65,22 @@ class Checkpoints:
         store: where they lie.
         key: the training's.
         owner: what tells this run from others at the same time, processes of the run share it; empty: nobody does.
+        maker: the run and step, the same again when the step is retried.
     """
 
-    def __init__(self, store: Store, key: str, owner: str = "") -> None:
+    def __init__(self, store: Store, key: str, owner: str = "", maker: Maker = NOBODY) -> None:
         self._store = store
         self._key = key
+        self._maker = maker
         self._base = f"checkpoints/{key}/"
         self._owner = hashlib.sha256((owner or secrets.token_hex(8)).encode()).hexdigest()[:8]
         self._replaced: set[str] = set()
         self._torn = ""  # the key of a save that failed
 
     def replace(self) -> None:
-        """Let the first checkpoint that is saved take the place of all that are there now."""
-        self._replaced = {place.home for place in find_places(self._store, self._base) if place.complete}
+        """Let the first checkpoint that is saved take the place of all that others than ``maker`` left until now."""
+        places = [place for place in find_places(self._store, self._base) if place.complete]
+        self._replaced = {place.home for place in places if not self._is_own(place)}
 
     def save(
         self, files: Mapping[str, Path], *, epoch: int, batch: int, story: Story, finished: bool = False
@@ -97,7 +102,16 @@ class Checkpoints:
         home = f"{self._base}{epoch:06d}-{self._owner}{secrets.token_hex(4)}/"
         self._torn = home
         stored = upload_files(self._store, home, files)
-        made = Checkpoint(key=self._key, epoch=epoch, batch=batch, finished=finished, files=stored, story=story)
+        made = Checkpoint(
+            key=self._key,
+            epoch=epoch,
+            batch=batch,
+            finished=finished,
+            files=stored,
+            story=story,
+            run_id=self._maker.run_id,
+            step=self._maker.step,
+        )
         if not self._store.create(home + MANIFEST, seal(made)):
             raise StoreError(f"{home + MANIFEST!r} in {self._store.uri!r} was written by somebody else: try again.")
         self._torn = ""
@@ -113,12 +127,13 @@ class Checkpoints:
             self._store.delete(entry.key)
         self._torn = ""
 
-    def newest(self, folder: Path, refused: Mapping[str, str] | None = None) -> Found | None:
+    def newest(self, folder: Path, refused: Mapping[str, str] | None = None, *, own: bool = False) -> Found | None:
         """Fetch the checkpoint to go on from: a finished training's result, or else that of the last epoch.
 
         Args:
             folder: replaced by the checkpoint's files.
             refused: keys of checkpoints (``Found.home``) that turned out to be of no use, and why.
+            own: pass over all that ``maker`` did not make, and what cannot tell who made it.
 
         Raises:
             CheckpointError: there are checkpoints, but none can be used.
@@ -128,6 +143,8 @@ class Checkpoints:
         for _ in range(_LOOKS):
             problems = dict(refused or {})
             places = {place.home: place for place in find_places(self._store, self._base) if place.complete}
+            if own:
+                places = {home: place for home, place in places.items() if self._is_own(place)}
             for home, checkpoint in self._ordered(places, problems):
                 if self._fetch(places[home], checkpoint, folder, problems):
                     warnings = tuple(self._sentence(*problem) for problem in problems.items())
@@ -137,9 +154,8 @@ class Checkpoints:
         if not problems:
             return None
         home, reason = max(problems.items())
-        raise CheckpointError(
-            f"{self._sentence(home, reason)} There is no other one: set resume=never to begin anew, which replaces it."
-        )
+        advice = " of this run." if own else ": set resume=never to begin anew, which replaces it."
+        raise CheckpointError(f"{self._sentence(home, reason)} There is no other one{advice}")
 
     def _ordered(self, places: Mapping[str, Place], problems: dict[str, str]) -> list[tuple[str, Checkpoint]]:
         """Manifests that can be read, the best to go on from first."""
@@ -183,6 +199,15 @@ class Checkpoints:
             if place.home not in kept and self._is_needless(place, now):
                 remove(self._store, place)
         self._replaced.clear()
+
+    def _is_own(self, place: Place) -> bool:
+        """Whether this run and step made it, maybe in an earlier attempt."""
+        if not self._maker.known:
+            return False
+        try:
+            return self._maker.made(read_manifest(self._store, place, self._key))
+        except (CheckpointError, NotFoundError):
+            return False
 
     def _is_mine(self, place: Place) -> bool:
         return place.home.removeprefix(self._base).partition("-")[2].startswith(self._owner)

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from components.model_train.story import Story
 from components.shared.errors import CheckpointError, NotFoundError, StoreError
 from components.shared.files import sha256_file
+from components.shared.step import UNNAMED
 from components.shared.store import Store, StoredObject, check_key
 
 FORMAT = 1
@@ -21,6 +22,23 @@ FILES = "files/"
 _DIGEST = "sha256"
 LARGEST_MANIFEST = 64 << 20  # bytes; a thousand epochs take about one of these 64 MiB
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]+)/(.+)")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The pipeline run and its step that make checkpoints; the same again when the step is retried."""
+
+    run_id: str = ""
+    step: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether it tells this run from others."""
+        return self.run_id not in {"", UNNAMED}
+
+    def made(self, checkpoint: "Checkpoint") -> bool:
+        """Whether the checkpoint is this one's own; nobody's without a name of its run."""
+        return self.known and checkpoint.maker == self
 
 
 class StoredFile(BaseModel):
@@ -52,6 +70,8 @@ class Checkpoint(BaseModel):
         finished: it holds the training's result, not what to go on from.
         files: what it consists of.
         story: the training's course up to ``epoch``.
+        run_id: the pipeline run that made it.
+        step: the run's step that made it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -63,6 +83,13 @@ class Checkpoint(BaseModel):
     finished: bool
     files: tuple[StoredFile, ...]
     story: Story
+    run_id: str = ""
+    step: str = ""
+
+    @property
+    def maker(self) -> Maker:
+        """Who made it."""
+        return Maker(self.run_id, self.step)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LEAVING = 5.0  # seconds the main thread has to come out once all is saved
 LAST_WORDS = 1.0  # seconds for telling before the process ends
 _POLL = 0.05
+_TERMINATED = 128 + signal.SIGTERM  # see ``run_step``
 
 logger = logging.getLogger(__name__)
 _current: list["Preemption"] = []
@@ -28,6 +30,18 @@ _current: list["Preemption"] = []
 def usable(grace: float) -> float:
     """Seconds of a time of grace after which this process ends itself, so that others still see how it ended."""
     return max(grace - 4.0, grace * 0.4)
+
+
+@contextmanager
+def exit_as_preemption() -> Iterator[None]:
+    """Within the block, the exit that SIGTERM is to a step while nobody looks after it becomes a ``PreemptedError``."""
+    try:
+        yield
+    except SystemExit as error:
+        if error.code != _TERMINATED:
+            raise
+        text = "Told to end before the first epoch or after the last one: run the same again to go on."
+        raise PreemptedError(text) from error
 
 
 class Preemption:

@@ -82,6 +82,7 @@ class TrainingJob:
         start: what to start from.
         work: everything the trainer writes lies below this folder.
         resume: a folder as this trainer's ``Snapshot.write`` left it, to go on from; ``None``: begin.
+        over: nothing is to be learned after ``resume``: its files are the result, and the watch is told nothing.
     """
 
     train: MaterialisedDataset
@@ -91,6 +92,7 @@ class TrainingJob:
     start: Start
     work: Path
     resume: Path | None = None
+    over: bool = False
 
 
 class Snapshot(Protocol):

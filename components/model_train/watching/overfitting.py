@@ -9,8 +9,15 @@ noisy series lies low by accident, the mean of the last epochs must also lie abo
 than noise moves such means. The noise comes from second differences, in which a steady trend leaves no trace (for
 independent noise their variance is six times its own), by their median, which outliers do not move. Steps of the
 training loss that stand out from its others, such as the one where mosaic augmentation is switched off, are taken out
-before it is asked whether that loss fell. Of 8000 simulated trainings of 60 to 200 epochs with a flat validation loss,
-none was noticed with a noise of 2 % and three with one of 5 % (patience 10).
+before it is asked whether that loss fell.
+
+Epochs count from the one on in which ``map50`` first reaches ``FOUND``, where epochs carry it. While a model trained
+from scratch finds nothing, its validation loss says little: it is measured at the boxes the model nearly finds, of
+which there are none, and on averaged weights. It may rise for dozens of epochs and later fall far below, or be next to
+nothing in an epoch that is no minimum. A model that never finds anything is never overfitting.
+
+Of 8000 simulated trainings of 60 to 200 epochs with a flat validation loss, none was noticed with a noise of 2 % and
+three with one of 5 % (patience 10).
 """
 
 from collections.abc import Sequence
@@ -23,6 +30,7 @@ from components.model_train.story import Epoch, Overfitting
 from components.shared.measures import is_loss
 
 FIRST = 3  # epochs that do not count: the learning rate is still rising, and the losses say little
+FOUND = 0.05  # ``map50``: a model that never came to more finds nothing yet
 MARGIN = 0.02  # of the minimum: less is no loss that a person would care about
 NOISE = 3.0  # standard deviations: 10 epochs in a row above that are no accident
 RECENT = 20  # epochs that tell how noisy a loss is
@@ -54,7 +62,7 @@ def look(epochs: Sequence[Epoch], *, mode: str, patience: int) -> Overfitting | 
     back to it, while the training loss fell. A later, lower minimum makes an earlier finding void.
 
     Args:
-        epochs: all epochs so far, oldest first.
+        epochs: all epochs so far, oldest first; those before the model finds anything do not count.
         mode: ``off``, ``warn`` or ``stop``.
         patience: epochs; less than 1 counts as 1.
 
@@ -63,7 +71,7 @@ def look(epochs: Sequence[Epoch], *, mode: str, patience: int) -> Overfitting | 
     """
     if mode == "off":
         return None
-    patience, losses = max(1, patience), total_losses(epochs)
+    patience, losses = max(1, patience), total_losses(since_found(epochs))
     if losses.val.size <= patience:
         return None
     turned = int(np.argmin(smooth(losses.val)))
@@ -72,6 +80,14 @@ def look(epochs: Sequence[Epoch], *, mode: str, patience: int) -> Overfitting | 
         if best is not None:
             return _found(losses.upto(count), best, stopped=mode == "stop")
     return None
+
+
+def since_found(epochs: Sequence[Epoch]) -> Sequence[Epoch]:
+    """The epochs from the first one on whose ``map50`` is at least ``FOUND``; all, where none has a ``map50``."""
+    scores = [epoch.values.get(_SCORE, np.nan) for epoch in epochs]
+    if not np.isfinite(scores).any():
+        return epochs
+    return epochs[next((index for index, score in enumerate(scores) if score >= FOUND), len(epochs)) :]
 
 
 def total_losses(epochs: Sequence[Epoch]) -> Losses:
@@ -115,6 +131,7 @@ def without_jumps(values: Series) -> Series:
 
 
 _SPLITS = ("train", "val")
+_SCORE = "map50"
 
 
 def _shared_names(epochs: Sequence[Epoch]) -> list[str]:

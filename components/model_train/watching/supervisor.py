@@ -23,8 +23,9 @@ from components.model_train.saving.results import BATCHES
 from components.model_train.saving.saver import Cadence, Folders, Saver
 from components.model_train.story import Attempt, End, Epoch, Story
 from components.model_train.trainers.base import Snapshot
-from components.model_train.watching import estimate, limits, overfitting
+from components.model_train.watching import estimate
 from components.model_train.watching.pace import Pace
+from components.model_train.watching.verdict import judge
 from components.shared.errors import DivergedError, OutOfMemoryError, PreemptedError, StoreError
 from components.shared.measures import is_loss, loss_name, span
 from components.shared.progress import Announce
@@ -78,14 +79,14 @@ class Supervisor:
             plan.run_id,
             plan.step,
             name=plan.name,
-            parameters=asdict(plan.job.parameters),
+            parameters={**asdict(plan.job.parameters), "datasets": dict(plan.versions)},
             total_epochs=self._total,
             folder=plan.job.work / "journal",
         )
 
     def _start_saver(self, saved: int) -> Saver:
         plan, care = self._plan, self._plan.care
-        checkpoints = Checkpoints(self._store, plan.key, plan.owner)
+        checkpoints = Checkpoints(self._store, plan.key, plan.owner, plan.maker)
         if care.resume == "never":
             try:
                 checkpoints.replace()
@@ -122,6 +123,8 @@ class Supervisor:
         self.story.epochs = [epoch for epoch in self.story.epochs if epoch.number < first_epoch]
         self.story.attempts.append(Attempt(first_epoch=first_epoch, last_epoch=first_epoch - 1, batch=batch))
         self._epoch = first_epoch
+        for earlier in self.story.epochs:  # maybe another run's, which this one's journal lacks
+            self._journal.epoch(earlier)
         self._pace.begin()
         self._calibration.begun(images, batch, batches, first_epoch)
         logger.info("%d images in %d batches of %d; epoch %d begins", images, batches, batch, first_epoch)
@@ -218,17 +221,14 @@ class Supervisor:
     def _should_stop(self) -> bool:
         care, story = self._plan.care, self.story
         known = story.overfitting
-        story.overfitting = overfitting.look(story.epochs, mode=care.overfitting, patience=care.overfit_patience)
+        stop = judge(care, story, self._total)
         if story.overfitting and known is None:
             logger.warning("%s", story.overfitting.reason)
             with self._lock:
                 self._notify(self._pace.share, "training", eta=self._pace.left(), warning=story.overfitting.reason)
-        story.stopped = limits.reason_to_stop(care, story.epochs, self._total)
-        if not story.stopped and story.overfitting and story.overfitting.stopped:
-            story.stopped = story.overfitting.reason
-        if story.stopped:
+        if stop:
             logger.info("The training stops here: %s.", story.stopped.rstrip("."))
-        return bool(story.stopped)
+        return stop
 
     def _check_losses(self, losses: Mapping[str, float], where: str) -> None:
         bad = {loss_name(name): value for name, value in losses.items() if not math.isfinite(value)}

@@ -1,5 +1,6 @@
 """Predict with an ultralytics checkpoint, offline and one image at a time."""
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from components.shared.detection.environment import limit_threads, prepare_envir
 from components.shared.detection.frameworks import Framework
 from components.shared.detection.suppression import use_compiled_suppression
 from components.shared.errors import ArchiveError, ConfigError
+
+_LINKS = "neutral-link-"
 
 
 class UltralyticsRuntime:
@@ -41,13 +44,15 @@ class UltralyticsRuntime:
         self._predictor = _unwarmed_predictor()
         self._device = _resolve(device)
         self._imgsz = imgsz
+        if not weights.is_file():  # the library would look for it elsewhere
+            raise ArchiveError(f"The weights {str(weights)!r} are missing.")
         try:
-            with plain_path(weights) as path:
+            with neutral_path(weights) as path:
                 self._model = YOLO(str(path), task="detect")
             kind = self._model.task
             names = self._model.names
         except Exception as error:
-            raise ArchiveError(f"The weights {str(weights)!r} cannot be loaded: {error}") from error
+            raise ArchiveError(_unusable(weights, error)) from error
         if kind != "detect" or not isinstance(self._model.model, torch.nn.Module):
             raise ArchiveError(f"The weights {str(weights)!r} are for the task {kind!r}: a detector is needed.")
         self.names = tuple(str(names[index]) for index in sorted(names))
@@ -105,24 +110,37 @@ def load_state(weights: Path) -> dict[str, Any]:
     if not weights.is_file():
         raise ArchiveError(f"The weights {str(weights)!r} are missing.")
     try:
-        with plain_path(weights) as path:
+        with neutral_path(weights) as path:
             checkpoint, _ = torch_safe_load(str(path), safe_only=True)
         model = checkpoint.get("ema") or checkpoint["model"]
         return dict(model.state_dict())
     except Exception as error:
-        raise ArchiveError(f"The weights {str(weights)!r} cannot be loaded: {error}") from error
+        raise ArchiveError(_unusable(weights, error)) from error
+
+
+def _unusable(weights: Path, error: Exception) -> str:
+    return f"The weights {str(weights)!r} cannot be loaded: {without_links(str(error))}"
 
 
 @contextmanager
-def plain_path(weights: Path) -> Iterator[Path]:
-    """A path to the same file that ultralytics can open: it drops every apostrophe from the paths it is given."""
-    if "'" not in str(weights):
-        yield weights
+def neutral_path(path: Path) -> Iterator[Path]:
+    """A path to the same file that ultralytics takes as it is; one to no file stays.
+
+    The library drops apostrophes and outer spaces from paths, downloads other weights in place of a file named
+    ``yolov5n.pt`` or ``yolov3.pt``, and reads a model's scale from its YAML's name, which is therefore kept.
+    """
+    if not path.is_file():
+        yield path  # one of the library's own
         return
-    with tempfile.TemporaryDirectory(prefix="weights-") as folder:
-        link = Path(folder) / f"weights{weights.suffix}"
-        link.symlink_to(weights.resolve())
+    with tempfile.TemporaryDirectory(prefix=_LINKS) as folder:
+        link = Path(folder) / ("weights.pt" if path.suffix == ".pt" else path.name.replace("'", ""))
+        link.symlink_to(path.resolve())
         yield link
+
+
+def without_links(message: str) -> str:
+    """A message of the library without the folders of ``neutral_path``."""
+    return re.sub(rf"\S*/{_LINKS}\w+/", "", message)
 
 
 def _resolve(device: str) -> object:

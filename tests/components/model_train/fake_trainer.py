@@ -13,6 +13,7 @@ import numpy as np
 
 from components.model_train.care import Care
 from components.model_train.conduct import Plan, conduct
+from components.model_train.saving.preemption import exit_as_preemption
 from components.model_train.story import Epoch
 from components.model_train.trainers.base import Hyperparameters, Start, TrainingJob, TrainingRun, Watch
 from components.model_train.watching import supervisor
@@ -63,6 +64,8 @@ class FakeTrainer:
         generator, weights, best, first = random.Random(parameters.seed), [0.0] * 8, (0.0, 0), 1
         if job.resume:
             generator, weights, best, first = self._read(job.resume)
+        if job.over:
+            return self._result(job.work, weights, best[1])
         watch.begun(images=BATCHES * parameters.batch, batch=parameters.batch, batches=BATCHES, first_epoch=first)
         watch.batch_seen(np.zeros((1, 8, 8, 3), np.uint8), [np.zeros((0, 4))], [np.zeros(0, np.int64)])
         for epoch in range(first, parameters.epochs + 1):
@@ -169,7 +172,8 @@ def main() -> None:
     supervisor.Journal = NoJournal  # type: ignore[assignment, misc]
 
     def work(notify: Notify = silent) -> None:
-        outcome = conduct(make_plan(options.store, Path(options.work), **options.care), notify, trainer=trainer)
+        with exit_as_preemption():
+            outcome = conduct(make_plan(options.store, Path(options.work), **options.care), notify, trainer=trainer)
         story = outcome.story.model_dump(mode="json")
         content = {"weights": weights_of(outcome.run), "trained": trainer.trained, "story": story}
         Path(options.result).write_text(json.dumps(content))

@@ -163,11 +163,60 @@ def test_resume_never_trains_again_and_replaces_the_result(plan: MakePlan, store
     conduct(plan(), silent, trainer=FakeTrainer())
     again = FakeTrainer()
     with pytest.raises(TrainingError):
-        conduct(plan(resume="never"), silent, trainer=Dying(4, TrainingError("a cable")))
-    assert [(one["epoch"], one["finished"]) for one in manifests(store)] == [(1, False)]
-    conduct(plan(resume="never"), silent, trainer=again)
+        conduct(anew(plan(), "second"), silent, trainer=Dying(4, TrainingError("a cable")))
+    assert [(one["epoch"], one["finished"], one["run_id"]) for one in manifests(store)] == [(1, False, "second")]
+    conduct(anew(plan(), "third"), silent, trainer=again)
     assert again.trained == 5
     assert [one["finished"] for one in manifests(store)] == [True]
+
+
+def anew(plan: Plan, run_id: str, step: str = "model_train") -> Plan:
+    return replace(plan, care=replace(plan.care, resume="never"), run_id=run_id, step=step)
+
+
+@pytest.mark.parametrize("error", [TrainingError("a cable"), PreemptedError("told to end"), Killed()])
+def test_with_resume_never_a_retry_of_the_same_run_goes_on_from_its_own_checkpoint(
+    plan: MakePlan, store: FileStore, tmp_path: Path, error: BaseException
+) -> None:
+    conduct(plan(), silent, trainer=FakeTrainer())
+    with pytest.raises(type(error)):
+        conduct(anew(plan(), "second"), silent, trainer=Dying(8, error, seconds=0.02))
+    again = FakeTrainer()
+    outcome = conduct(anew(plan(), "second"), silent, trainer=again)
+    assert again.trained == 3
+    assert weights_of(outcome.run) == weights_of(uninterrupted(tmp_path).run)
+    assert [(one["finished"], one["run_id"]) for one in manifests(store)][-1] == (True, "second")
+    third = FakeTrainer()
+    conduct(anew(plan(), "second"), silent, trainer=third)
+    assert third.trained == 0, "its result is its own, too"
+
+
+@pytest.mark.parametrize(
+    "run", [("other", "model_train"), ("run", "model_train-2"), ("", ""), ("unnamed", "model_train")]
+)
+def test_with_resume_never_what_another_run_or_step_or_a_nameless_one_left_counts_for_nothing(
+    plan: MakePlan, run: tuple[str, str]
+) -> None:
+    left = run[0] if run[0] in {"", "unnamed"} else "run"
+    with pytest.raises(TrainingError):
+        conduct(replace(plan(), run_id=left), silent, trainer=Dying(8, TrainingError("a cable"), seconds=0.02))
+    again = FakeTrainer()
+    conduct(anew(plan(), *run), silent, trainer=again)
+    assert again.trained == 5
+
+
+def test_with_resume_never_a_damaged_checkpoint_of_its_own_is_no_end(plan: MakePlan, store: FileStore) -> None:
+    with pytest.raises(TrainingError):
+        conduct(anew(plan(), "second"), silent, trainer=Dying(5, TrainingError("a cable")))
+    for entry in list(store.list(f"checkpoints/{KEY}/")):
+        if entry.key.endswith("state.json"):
+            store.write(entry.key, b"r" * entry.size)
+    again = FakeTrainer()
+    outcome = conduct(anew(plan(), "second"), silent, trainer=again)
+    assert again.trained == 5
+    (note,) = outcome.story.notes
+    assert note.startswith("What an earlier attempt of this run learned is lost: The checkpoint ")
+    assert note.endswith("sha256. There is no other one of this run.")
 
 
 def test_another_training_starts_at_its_beginning(plan: MakePlan) -> None:
@@ -416,6 +465,20 @@ def test_a_stopped_training_is_finished_too(plan: MakePlan) -> None:
     again = FakeTrainer()
     assert conduct(plan(epochs=50, patience=3), silent, trainer=again).story.stopped == first.story.stopped
     assert again.trained == 0
+
+
+def test_a_training_that_was_to_stop_at_its_checkpoint_learns_nothing_more(plan: MakePlan) -> None:
+    with pytest.raises(TrainingError):
+        conduct(plan(epochs=50), silent, trainer=Dying(20, TrainingError("a cable"), seconds=0.02))
+    again = FakeTrainer()
+    outcome = conduct(plan(epochs=50, max_hours=1e-9), silent, trainer=again)
+    assert again.trained == 0
+    assert outcome.story.stopped.startswith("max_hours=1e-09 is used up after epoch 6")
+    assert [epoch.number for epoch in outcome.story.epochs] == [1, 2, 3, 4, 5, 6]
+    assert outcome.run.best_epoch in range(1, 7)
+    later = FakeTrainer()
+    assert conduct(plan(epochs=50, max_hours=1e-9), silent, trainer=later).run.best_epoch == outcome.run.best_epoch
+    assert later.trained == 0
 
 
 def test_attempt_hours_ends_the_attempt_with_all_saved_and_a_retry_goes_on(plan: MakePlan, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What model_train leaves, whatever the training library: a stub stands for it."""
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 
 from components.model_train.care import Care
 from components.model_train.story import Epoch
-from components.model_train.train import Trained, check_datasets, train_model
+from components.model_train.train import Trained, train_model
 from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob, TrainingRun, Watch
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import load_manifest, verify_files
-from components.shared.errors import TrainingError
+from components.shared.errors import PreemptedError, TrainingError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
+from components.shared.splits import check_splits
 
 Parameters = Callable[..., Hyperparameters]
 
@@ -60,13 +62,18 @@ class FailingTrainer(StubTrainer):
 
 
 def run(
-    splits: Any, parameters: Hyperparameters, trainer: Trainer | None = None, notify: Any = None, **changed: Dataset
+    splits: Any,
+    parameters: Hyperparameters,
+    trainer: Trainer | None = None,
+    notify: Any = None,
+    resume: str = "never",
+    **changed: Dataset,
 ) -> Trained:
     train, val, store = splits.save(**changed)
     return train_model(
         (train, val),
         store,
-        (parameters, Care(resume="never")),
+        (parameters, Care(resume=resume)),
         splits.root / "model",
         splits.root / "report.html",
         trainer=trainer or StubTrainer(),
@@ -187,13 +194,31 @@ def test_an_empty_split_is_refused_by_name(make_splits: Any, split: str, lacking
     sides = {"train": splits.train, "val": splits.val}
     sides[split] = replace(sides[split], **{lacking: getattr(sides[split], lacking).clear()})
     with pytest.raises(TrainingError, match=f"The {split} split has no boxes"):
-        check_datasets(**sides)
+        check_splits(**sides)
 
 
 def test_splits_with_different_classes_are_refused(make_splits: Any) -> None:
     splits = make_splits()
     with pytest.raises(TrainingError, match=r"classes \('bar', 'block'\), val \('block', 'bar'\)"):
-        check_datasets(splits.train, replace(splits.val, classes=("block", "bar")))
+        check_splits(splits.train, replace(splits.val, classes=("block", "bar")))
+
+
+@pytest.mark.parametrize("moment", ["writing images and labels", "looking for", "epoch 3/3", "writing the report"])
+def test_told_to_end_at_any_moment_it_is_preempted(make_splits: Any, parameters: Parameters, moment: str) -> None:
+    def notify(_share: float, message: str, /, **_: Any) -> None:
+        if message.startswith(moment):
+            raise SystemExit(128 + signal.SIGTERM)  # as run_step answers the signal
+
+    with pytest.raises(PreemptedError, match="run the same again to go on"):
+        run(make_splits(), parameters(epochs=3), notify=notify, resume="auto")
+
+
+def test_an_exit_for_another_reason_stays_one(make_splits: Any, parameters: Parameters) -> None:
+    def notify(*_: Any, **__: Any) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        run(make_splits(), parameters(), notify=notify)
 
 
 def test_progress_tells_of_preparing_and_of_epochs(make_splits: Any, parameters: Parameters) -> None:

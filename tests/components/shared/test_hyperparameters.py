@@ -126,6 +126,9 @@ def test_each_hyperparameter_is_described_with_bounds_and_trainers() -> None:
     rows = {row[0]: row for row in describe_options()}
     assert list(rows) == list(OPTIONS)
     assert rows["fliplr"][1] == "0.5"
+    assert rows["momentum"][1] == "0.937 (torchvision: 0.9)"
+    assert rows["mosaic"][1] == "1.0 (torchvision: 0.0)"
+    assert "threads" in rows["workers"][2]
     assert rows["fliplr"][3:] == ("a number from 0 to 1", "ultralytics, torchvision")
 
 

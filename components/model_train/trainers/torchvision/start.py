@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.model_train.trainers.base import Start
+from components.model_train.trainers.class_names import match_classes
 from components.shared.detection.torchvision_models import ARCHITECTURES, build_model
 from components.shared.detection.torchvision_runtime import TorchvisionWeights, load_weights
 from components.shared.errors import ArchiveError, ConfigError, TrainingError
@@ -92,13 +93,6 @@ def official_weights(architecture: str, cache: Path | None = None) -> Path:
     TorchvisionWeights(architecture, classes, 800, state).save(temporary)
     temporary.replace(target)
     return target
-
-
-def match_classes(known: Sequence[str], wanted: Sequence[str]) -> tuple[int | None, ...]:
-    """For each wanted class the index of the known one of its name, or ``None``."""
-    exact = {name: index for index, name in reversed(tuple(enumerate(known)))}
-    loose = {name.strip().casefold(): index for name, index in exact.items()}
-    return tuple(exact.get(name, loose.get(name.strip().casefold())) for name in wanted)
 
 
 def take_over(model: Any, state: Mapping[str, Any], rows: Sequence[int | None], known: int) -> int:  # noqa: ANN401

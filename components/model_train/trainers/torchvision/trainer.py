@@ -61,7 +61,8 @@ def _train(job: TrainingJob, watch: Watch, ranks: Ranks, device: Any) -> Trainin
     threads = min(int(parameters.options.get("workers", _MOST_THREADS)), cpus) if device.type == "cuda" else 0
     lessons = Lessons(Examples(job.train, imgsz), parameters, imgsz, ranks, threads)
     validation = Validation(Examples(job.val, imgsz), len(job.classes), ranks, parameters.options)
-    training.run(lessons, validation, watch)
+    if not job.over:
+        training.run(lessons, validation, watch)
     if not training.best and ranks.first:
         raise TrainingError("The training ended before its first epoch was done.")
     files = {BEST: (training.best, job.work / "best.pt"), LAST: (training.last, job.work / "last.pt")}

@@ -32,7 +32,7 @@ EVENTS = (
 
 
 class NothingLeft(Exception):  # noqa: N818 - no error
-    """The snapshot is of the last epoch: there is nothing to train."""
+    """The snapshot is of the last epoch, or the training was to stop there: there is nothing to train."""
 
 
 class WatchedTraining(KeptTraining):
@@ -139,7 +139,7 @@ class WatchedTraining(KeptTraining):
         snapshot = self._snapshot
         restore(self, snapshot)
         sensibly(lambda: self.restore_files(snapshot))
-        if self.start_epoch >= self.epochs:
+        if self.start_epoch >= self.epochs or self.job.over:
             raise NothingLeft
 
     def _handle_nan_recovery(self, epoch: int) -> bool:

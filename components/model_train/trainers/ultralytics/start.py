@@ -2,10 +2,6 @@
 
 import errno
 import logging
-import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +16,14 @@ from components.model_train.trainers.ultralytics.transfer import (
     transfer,
 )
 from components.shared.detection.environment import prepare_environment
+from components.shared.detection.ultralytics_runtime import neutral_path, without_links
 from components.shared.documents import parse_yaml
 from components.shared.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 YAML = (".yaml", ".yml")
+SAVED_BY_TORCH = (b"PK", b"\x80")  # a zip since torch 1.6, a pickle before
 _RGB = 3
-_LINKS = "start-link-"
 
 
 @dataclass(frozen=True)
@@ -123,9 +120,11 @@ def _open(path: Path, shown: str) -> Any:  # noqa: ANN401 - ultralytics ships no
 
     tasks.SAFE_LOAD = True  # the variable alone is too late when somebody imported the library before
     try:
-        with _readable(path) as readable:
+        with neutral_path(path) as readable:
             if path.suffix in YAML and path.is_file():
                 parse_yaml(path.read_bytes(), path.name)
+            elif path.is_file():
+                _look_at_first_bytes(path)
             described = path.suffix in YAML and is_rtdetr(tasks.yaml_model_load(str(readable)))
             model = RTDETR(str(readable)) if described else YOLO(str(readable))
         model.overrides["model"] = str(path)
@@ -146,20 +145,12 @@ def _open(path: Path, shown: str) -> Any:  # noqa: ANN401 - ultralytics ships no
     return model
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[Path]:
-    """A path to the same file that the library takes as it is.
-
-    It drops apostrophes from paths, downloads other weights in place of a file named ``yolov5n.pt`` or ``yolov3.pt``,
-    and reads a model's scale from its YAML's name.
-    """
-    if not path.is_file():
-        yield path  # one of the library's own
-        return
-    with tempfile.TemporaryDirectory(prefix=_LINKS) as folder:
-        link = Path(folder) / ("weights.pt" if path.suffix == ".pt" else path.name.replace("'", ""))
-        link.symlink_to(path.resolve())
-        yield link
+def _look_at_first_bytes(path: Path) -> None:
+    """Refuse a text, a page of a web server or another file that torch would take for code of a pickle."""
+    with path.open("rb") as file:
+        first = file.read(16)
+    if first and not first.startswith(SAVED_BY_TORCH):
+        raise ConfigError(f"it begins with {first!r}, which is no file that torch saved")
 
 
 def _names(network: Any) -> tuple[str, ...]:  # noqa: ANN401 - ultralytics ships no types
@@ -170,7 +161,7 @@ def _names(network: Any) -> tuple[str, ...]:  # noqa: ANN401 - ultralytics ships
 def _blueprint(path: Path) -> dict[str, Any]:
     from ultralytics.nn.tasks import yaml_model_load  # noqa: PLC0415 - heavy
 
-    with _readable(path) as readable:
+    with neutral_path(path) as readable:
         content: dict[str, Any] = yaml_model_load(str(readable))
     return {**content, "yaml_file": path.name}
 
@@ -197,5 +188,5 @@ def _reason(error: Exception) -> str:
     """The first sentence of the library's message; what follows is advice on the library's own commands."""
     if isinstance(error, OSError) and error.errno == errno.EINVAL:
         return "the file is truncated or corrupted"  # torch looked for a zip's end before its beginning
-    text = re.sub(rf"\S*/{_LINKS}\w+/", "", " ".join(str(error).split())).removeprefix("ERROR ❌️ ")
+    text = without_links(" ".join(str(error).split())).removeprefix("ERROR ❌️ ")
     return text.split(". ", 1)[0].rstrip(".") or type(error).__name__

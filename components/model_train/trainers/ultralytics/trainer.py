@@ -39,9 +39,9 @@ class UltralyticsTrainer:
     def train(self, job: TrainingJob, watch: Watch) -> TrainingRun:
         """Train and validate after each epoch; see ``Trainer``.
 
-        An ``Epoch``'s ``seconds`` count from ``watch.begun``, and those up to the snapshot are added. A job whose
-        snapshot is of its last epoch or a later one trains nothing and gives that snapshot's files, without a word to
-        the watch.
+        An ``Epoch``'s ``seconds`` count from ``watch.begun``, and those up to the snapshot are added. A job that is
+        ``over``, or whose snapshot is of its last epoch or a later one, trains nothing and gives that snapshot's files,
+        without a word to the watch.
 
         With ``WORLD_SIZE`` over 1 in the environment this is one process of several (see ``ranks``): each
         calls it with the same job, and the one of rank 0 writes files and is watched.

@@ -2,6 +2,8 @@ import json
 import logging
 import math
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +20,7 @@ from components.shared.errors import StoreError
 from components.shared.store import Store, open_store
 
 JSONL = "progress/r1/model_train.epochs.jsonl"
+ROOT = Path(__file__).resolve().parents[4]
 EVENTS = "progress/r1/model_train.tensorboard/"
 
 
@@ -218,6 +221,25 @@ def test_a_disk_that_fills_up_and_empties_leaves_a_file_with_everything(
     assert len(journal.warnings) == 1
 
 
+def test_writing_event_files_does_not_load_torch_and_leaves_the_package_whole(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from components.model_train.journal.tensorboard import EventFiles
+from components.model_train.story import Epoch
+from components.shared.store import open_store
+files = EventFiles(open_store({(tmp_path / "store").as_uri()!r}), "events", Path({str(tmp_path / "events")!r}))
+files.write([Epoch(number=1, seconds=1.0, values={{"map50": 0.5}})])
+files.close("finished")
+assert "torch" not in sys.modules
+from tensorboardX import RecordWriter, SummaryWriter
+from tensorboardX.record_writer import RecordWriter as same
+assert RecordWriter is same
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    assert len(list((tmp_path / "store" / "events").iterdir())) == 1
+
+
 def test_a_run_whose_name_is_no_key_is_warned_of_and_never_raises(
     make_journal: Callable[..., Journal], make_epoch: Callable[..., Epoch]
 ) -> None:
@@ -227,24 +249,27 @@ def test_a_run_whose_name_is_no_key_is_warned_of_and_never_raises(
     assert len(journal.warnings) == 2
 
 
+@pytest.mark.parametrize(("end", "closing"), [("finished", 0.5), ("preempted", 60.0)])
 def test_a_slow_receiver_holds_up_neither_an_epoch_nor_another_receiver_nor_the_end(
     make_epoch: Callable[..., Epoch],
     make_journal: Callable[..., Journal],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    end: End,
+    closing: float,
 ) -> None:
     stuck, store = threading.Event(), open_store((tmp_path / "slow").as_uri())
     monkeypatch.setattr(type(store), "upload", lambda *_: stuck.wait(60))
-    monkeypatch.setattr("components.model_train.journal.CLOSING", 0.5)
+    monkeypatch.setattr("components.model_train.journal.CLOSING", closing)
     journal = make_journal(keep=store)
     began = time.monotonic()
     for number in range(1, 51):
         journal.epoch(make_epoch(number))
     assert time.monotonic() - began < 50 * 0.01
     began = time.monotonic()
-    journal.close("finished")
-    assert time.monotonic() - began < 3
+    journal.close(end)
+    assert time.monotonic() - began < 2
     stuck.set()
     assert len(lines(store)) == 50
     assert "TensorBoard did not answer in time" in caplog.text

@@ -8,7 +8,7 @@ from components.model_train.care import Care
 from components.model_train.conduct import conduct
 from components.model_train.plan import Outcome, Plan
 from components.model_train.train import Place, make_plan
-from components.model_train.trainers.base import Hyperparameters, Trainer
+from components.model_train.trainers.base import LARGEST_BATCH, Hyperparameters, Trainer
 from components.shared.errors import PreemptedError, TrainingError
 from components.shared.progress import silent
 from components.shared.store import open_store
@@ -36,11 +36,11 @@ def plan(trainer: Trainer, make_splits: Callable[..., object], tmp_path: Path) -
     """Plans of one training on a dozen images, each in a folder of its own."""
     splits = make_splits()
 
-    def make(folder: str, **care: object) -> Plan:
+    def make(folder: str, *, batch: int = 4, **care: object) -> Plan:
         parameters = Hyperparameters(
             model=MODELS[type(trainer).__name__],
             epochs=2,
-            batch=4,
+            batch=batch,
             imgsz=64,
             lr0=0.01,
             optimizer="SGD",
@@ -85,6 +85,22 @@ def test_two_processes_end_with_the_same_parameters_also_when_interrupted(
 
     assert [(attempt.first_epoch, attempt.last_epoch) for attempt in outcome.story.attempts] == [(1, 1), (2, 2)]
     assert parameters_of(resumed) == [first, first]
+
+
+def test_as_large_a_batch_as_fits_is_the_same_for_both_processes_and_shared_evenly(
+    plan: Callable[..., Plan], trainer: Trainer
+) -> None:
+    with pytest.raises(PreemptedError, match="attempt_hours"):
+        conduct(plan("first", batch=LARGEST_BATCH, attempt_hours=FOREVER), silent, trainer=trainer)
+    second = plan("second", batch=LARGEST_BATCH)
+    outcome = conduct(second, silent, trainer=trainer)
+
+    batches = {attempt.batch for attempt in outcome.story.attempts}
+    assert len(outcome.story.attempts) == 2
+    assert len(batches) == 1
+    assert batches.pop() in {8, 16}, "torchvision takes no more than there are images"
+    first, other = parameters_of(second)
+    assert first == other
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -130,9 +130,9 @@ class Bench:
         work = self.root / f"work-{self.runs}"
         work.mkdir(parents=True)
         start = Start(self.kind.framework, changes.pop("model", self.kind.model))
-        resume = changes.pop("resume", None)
+        resume, over = changes.pop("resume", None), changes.pop("over", False)
         parameters = replace(self.parameters, model=start.architecture, **changes)
-        return TrainingJob(self.train, self.val, self.train.classes, parameters, start, work, resume)
+        return TrainingJob(self.train, self.val, self.train.classes, parameters, start, work, resume, over)
 
     def recorder(self, **options: Any) -> Recorder:
         return Recorder(self.root / f"snapshots-{self.runs}", **options)
@@ -316,6 +316,11 @@ def test_it_stops_where_the_watch_says_so_as_if_that_had_been_the_last_epoch(ben
     assert [epoch.number for epoch in watch.epochs] == [1, 2]
     assert run.best_epoch in {1, 2}
     assert all(path.is_file() for path in run.files.values())
+    again, silence = bench.fit(resume=watch.at(2), over=True)
+    assert silence.told == []
+    assert again.best_epoch == run.best_epoch
+    for name in (run.weights, run.last):
+        assert bench.same(again.files[name], run.files[name])
 
 
 @pytest.mark.parametrize("where", ["batch_seen", "batch_done", "epoch_done"])

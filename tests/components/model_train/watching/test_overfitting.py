@@ -30,6 +30,20 @@ def epochs(train: Series, val: Series) -> list[Epoch]:
     ]
 
 
+def scored(told: list[Epoch], scores: Series) -> list[Epoch]:
+    """The same epochs with a ``map50``."""
+    return [
+        epoch.model_copy(update={"values": {**epoch.values, "map50": float(score)}})
+        for epoch, score in zip(told, scores, strict=True)
+    ]
+
+
+def through(count: int, *points: tuple[int, float]) -> Series:
+    """A series through the points (epoch, value), straight between them."""
+    numbers, values = zip(*points, strict=True)
+    return np.interp(np.arange(1, count + 1), numbers, values)
+
+
 def decay(count: int, start: float = 2.0, end: float = 0.5, tau: float = 30.0) -> Series:
     return end + (start - end) * np.exp(-np.arange(count) / tau)
 
@@ -82,6 +96,74 @@ def test_a_u_curve_is_noticed_patience_epochs_after_it_left_its_minimum(
 def test_a_flat_validation_loss_is_not_overfitting_however_noisy_it_is(seed: int, share: float, count: int) -> None:
     val = noisy(decay(count, 2.5, 1.0, 3.0), seed, share)
     assert seen(noisy(decay(count), seed + 1, share / 2), val) is None
+
+
+SLOW_START = (  # the validation loss rises while the model finds nothing, and falls far below later
+    through(100, (1, 12.1), (17, 9.0), (40, 6.0), (100, 3.1)),
+    through(100, (1, 15.2), (17, 16.0), (45, 15.6), (50, 12.0), (100, 7.7)),
+    through(100, (1, 0.0), (48, 0.0), (52, 0.08), (100, 0.6)),
+)
+NEXT_TO_NOTHING = (  # a loss measured at nothing, in epochs without a single box found
+    through(90, (1, 8.0), (19, 4.4), (90, 1.5)),
+    through(90, (1, 4.6), (15, 3.0), (19, 0.3), (24, 3.6), (30, 7.2), (90, 7.0)),
+    through(90, (1, 0.0), (33, 0.0), (37, 0.29), (90, 0.33)),
+)
+LATE_FIND = (  # measured: 16 images with wrong labels from scratch, every fourth epoch
+    through(
+        120, (4, 7.35), (16, 6.75), (24, 6.0), (32, 3.6), (44, 2.45), (60, 1.93), (80, 1.61), (100, 1.29), (120, 1.2)
+    ),
+    through(
+        120, (4, 4.57), (16, 1.12), (24, 11.4), (32, 0.64), (48, 0.57), (56, 10.8), (72, 9.84), (88, 8.79), (120, 8.98)
+    ),
+    through(120, (1, 0.0), (60, 0.0), (64, 0.033), (84, 0.007), (88, 0.206), (120, 0.207)),
+)
+
+
+@pytest.mark.parametrize("series", [SLOW_START, NEXT_TO_NOTHING, LATE_FIND])
+def test_what_the_validation_loss_does_before_anything_is_found_does_not_count(
+    series: tuple[Series, Series, Series],
+) -> None:
+    train, val, scores = series
+    told = epochs(train, val)
+    assert any(look(told[:count], mode="warn", patience=PATIENCE) for count in range(20, len(told), 4))
+    told = scored(told, scores)
+    assert not any(look(told[:count], mode="warn", patience=PATIENCE) for count in range(20, len(told) + 1, 4))
+
+
+@given(
+    before=st.lists(st.tuples(st.floats(0, 50), st.floats(0, 50), st.floats(0, 0.049)), max_size=40),
+    seed=seeds,
+    turn=st.integers(12, 30),
+)
+def test_epochs_before_anything_is_found_change_no_finding(
+    before: list[tuple[float, float, float]], seed: int, turn: int
+) -> None:
+    train, val = noisy(decay(70), seed, 0.001), noisy(u_curve(70, turn), seed + 1, 0.001)
+    late = np.concatenate([[0.05], np.random.default_rng(seed).random(69)])  # what it does later is all the same
+    first = np.array(before).reshape(-1, 3).T
+    shift = max(len(before), FIRST)
+    idle = np.full((3, shift - len(before)), 1e-3)
+    told = scored(
+        epochs(np.concatenate([first[0], idle[0], train]), np.concatenate([first[1], idle[1], val])),
+        np.concatenate([first[2], idle[2], late]),
+    )
+    found = look(told, mode="warn", patience=PATIENCE)
+    assert found is not None
+    assert found == look(told[shift:], mode="warn", patience=PATIENCE)
+    assert abs(found.best_epoch - shift - turn) <= 5
+
+
+def test_a_model_that_never_finds_anything_is_never_overfitting() -> None:
+    told = epochs(decay(60), u_curve(60, 25))
+    assert look(scored(told, np.full(60, 0.049)), mode="warn", patience=PATIENCE) is None
+
+
+@pytest.mark.parametrize("score", [math.nan, 0.6])
+def test_scores_from_the_start_or_that_are_never_numbers_change_nothing(score: float) -> None:
+    told = epochs(decay(60), u_curve(60, 25))
+    found = look(scored(told, np.full(60, score)), mode="warn", patience=PATIENCE)
+    assert found is not None
+    assert found == seen(decay(60), u_curve(60, 25))
 
 
 def test_one_bad_epoch_is_not_overfitting() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,29 @@ def test_the_journal_hears_each_epoch_and_the_end(plan: Plan, told: Told, monkey
     outcome = attempt(plan, Story(), told, FakeTrainer())
     assert (journals[0].epochs, journals[0].end) == ([1, 2, 3, 4, 5], "finished")
     assert outcome.story.notes == ["MLflow is away."]
+
+
+def test_the_journal_hears_of_the_epochs_before_a_checkpoint_and_of_the_datasets(
+    plan: Plan, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[NoJournal] = []
+    named: list[dict[str, Any]] = []
+
+    def make(*_: object, **given: object) -> NoJournal:
+        kept.append(NoJournal())
+        named.append(given)
+        return kept[-1]
+
+    monkeypatch.setattr(module, "Journal", make)
+    done = [Epoch(number=number, seconds=number, values={}) for number in (1, 2, 3)]
+    plan = replace(plan, versions={"train": "ab12", "val": "cd34"})
+    with Supervisor(plan, Story(epochs=done), told) as watch:
+        assert kept[0].epochs == []
+        begin(watch, first=3)
+        learn(watch, 3)
+    assert kept[0].epochs == [1, 2, 3]
+    assert named[0]["parameters"]["datasets"] == {"train": "ab12", "val": "cd34"}
+    assert named[0]["parameters"]["optimizer"] == "SGD"
 
 
 @pytest.mark.parametrize(

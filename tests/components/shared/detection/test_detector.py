@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from components.shared.detection.detector import Detector, _detections
-from components.shared.detection.ultralytics_runtime import load_state
+from components.shared.detection.ultralytics_runtime import UltralyticsRuntime, load_state
 from components.shared.errors import ArchiveError, ConfigError, InputError
 from components.shared.images import decode
 
@@ -142,6 +142,16 @@ def test_missing_weights_are_named(copy: Path) -> None:
     (copy / "weights" / "best.pt").unlink()
     with pytest.raises(ArchiveError, match=r"weights/best\.pt"):
         Detector(copy)
+
+
+@pytest.mark.parametrize("name", ["yolov5n.pt", "yolov3-tiny.pt", "Dad's best .pt"])
+def test_weights_may_have_a_name_that_the_library_takes_for_another(
+    model: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(model / "weights" / "best.pt", tmp_path / name)
+    monkeypatch.chdir(tmp_path)  # the library replaces only a path without the letter u
+    assert UltralyticsRuntime(Path(name), imgsz=64, device="cpu").names
+    assert load_state(Path(name)).keys() == load_state(model / "weights" / "best.pt").keys()
 
 
 def test_a_folder_may_have_an_apostrophe_in_its_name(model: Path, detector: Detector, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Augmentation keeps boxes on what they mark, and every choice is its seed's."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 
 from components.model_train.trainers.torchvision.augment import FILL, Augmentation, augment
 from components.model_train.trainers.torchvision.data import Example, epoch_batches, prepared
+from components.shared.hyperparameters_table import OPTIONS
 
 NONE = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
@@ -141,3 +142,13 @@ def test_an_image_that_cannot_be_prepared_is_an_error_when_its_turn_comes(thread
     assert [next(batches), next(batches)] == [0.5, 1.0]
     with pytest.raises(ZeroDivisionError):
         next(batches)
+
+
+def test_the_table_of_hyperparameters_states_the_defaults_that_are_used() -> None:
+    told = {name: option for name, option in OPTIONS.items() if option.torchvision}
+    used = asdict(Augmentation.of({}))
+    stated = {
+        name: told[name].default if told[name].torchvision_default is None else told[name].torchvision_default
+        for name in used
+    }
+    assert stated == used

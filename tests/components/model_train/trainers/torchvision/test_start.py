@@ -8,7 +8,7 @@ import torch
 
 from components.model_train.trainers.base import Start
 from components.model_train.trainers.torchvision import start as torchvision_start
-from components.model_train.trainers.torchvision.start import match_classes, official_weights, start_model
+from components.model_train.trainers.torchvision.start import official_weights, start_model
 from components.shared.detection.torchvision_models import build_model
 from components.shared.detection.torchvision_runtime import TorchvisionWeights, load_weights
 from components.shared.errors import ConfigError, TrainingError
@@ -83,10 +83,6 @@ def test_a_faster_rcnns_class_rows_and_boxes_follow_their_names_and_the_backgrou
         assert not score[1].equal(old_score[1])
         assert boxes[8:12].equal(old_boxes[12:16])
         assert boxes[0:4].equal(old_boxes[0:4])
-
-
-def test_names_match_letter_for_letter_first_then_without_case_and_outer_spaces() -> None:
-    assert match_classes(("Cat", "cat", "dog"), ("cat", "CAT", " Dog", "emu")) == (1, 0, 2, None)
 
 
 def test_weights_of_another_architecture_are_refused_with_both_names(tmp_path: Path) -> None:
