@@ -382,7 +382,7 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         return str(problem["msg"]).removeprefix("Value error, ")
     name = str(problem["loc"][0])
     if problem["type"] == "dict_type":
-        return f"{name}={problem['input']!r}: must be a mapping, such as {{\"name\": \"value\"}}"
+        return f'{name}={problem["input"]!r}: must be a mapping, such as {{"name": "value"}}'
     if name == "hyperparameters":
         return f"{name} has {problem['loc'][1]}={problem['input']!r}: must be one number, one word, true or false"
     place = ".".join(str(part) for part in problem["loc"])

@@ -207,7 +207,8 @@ def _unknown_name(store: Store, name: str) -> str:
     names = model_names(store)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     shown = ", ".join(repr(known) for known in names[:_FEW]) + (" ..." if len(names) > _FEW else "")
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}." if names else "it has none yet, so leave start_from empty or name a file."
+    none = "it has none yet, so leave start_from empty or name a file."
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}." if names else none
     return f"There is no published model {name!r} in {store.uri!r}: {hint}"
 
 

@@ -83,7 +83,7 @@ def run_local(
         try:
             watch.follow(child)
         except (KeyboardInterrupt, Stopped):
-            _end(child)
+            _stop(child)
             watch.read_events()
             watch.stopped()
         finally:
@@ -126,6 +126,15 @@ def _start(directory: Path, options: LocalOptions, scratch: str) -> subprocess.P
             env=environment,
             start_new_session=True,  # so that one signal reaches every process of the run, and no other
         )
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End every process of the run; told to stop a second time, without waiting for what they save."""
+    try:
+        _end(child)
+    except (KeyboardInterrupt, Stopped):
+        _signal_group(child, signal.SIGKILL)
+        child.wait()
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

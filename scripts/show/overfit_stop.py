@@ -1,9 +1,10 @@
 """Train on wrong labels, which can only be learned by heart: the watcher sees it, stops, and says when and why.
 
-Planted: of the training boxes three in five get another class at random, after the data is prepared; the validation
-labels stay right. What such a model learns beyond finding things makes it worse on images it has not seen, so its
+Planted: of the training boxes three in five get another class and another place at random, after the data is prepared;
+the validation labels stay right. What a model learns of those makes it worse on images it has not seen, so its
 validation loss turns. So that it finds things at all it starts from weights: those that the command line names
-(``overfit_stop.py yolo11n.pt``), or else the ones an honest training on the same images with right labels made first.
+(``overfit_stop.py yolo11n.pt``), or else the ones that an honest training of the same images with right labels makes
+first. ``--scratch`` is for that even where the weights this was measured with are at hand.
 """
 
 import logging
@@ -25,7 +26,7 @@ from components.shared.detection.environment import prepare_environment
 PLAIN = {"mosaic": "0", "fliplr": "0", "hsv_h": "0", "hsv_s": "0", "hsv_v": "0", "translate": "0", "scale": "0"}
 SETTINGS = {**BASE, "checkpoint_epochs": 1000, "hyperparameters": PLAIN}
 HONEST = {"epochs": 20, "batch": 4, "lr0": 0.003, "overfitting": "off"}
-WRONG = {"epochs": 60, "batch": 16, "lr0": 0.001, "overfitting": "stop", "overfit_patience": 8}
+WRONG = {"epochs": 40, "batch": 8, "lr0": 0.001, "overfitting": "stop", "overfit_patience": 8}
 SHARE = 0.6
 WEIGHTS = ROOT.parent / "shared" / "data" / "weights" / "yolo11n-coco-dequant.pt"
 Data = tuple[Path, Path, str]
@@ -61,17 +62,22 @@ def start(work: Path, data: Data) -> Mapping[str, str]:
 
 
 def mislabel(directory: Path) -> None:
-    """Give boxes of the dataset another class at random."""
+    """Give boxes of the dataset another class and another place in their image, at random."""
     dataset = Dataset.load(directory)
     generator = np.random.default_rng(0)
+    sizes = dataset.images.select("image_id", across="width", down="height")
+    boxes = dataset.annotations.join(sizes, on="image_id", maintain_order="left")
+    wrong = generator.random(boxes.height) < SHARE
     classes = [
-        str(generator.choice([other for other in dataset.classes if other != right]))
-        if generator.random() < SHARE
-        else right
-        for right in dataset.annotations.get_column("category")
+        str(generator.choice([other for other in dataset.classes if other != right])) if planted else right
+        for right, planted in zip(boxes.get_column("category"), wrong, strict=True)
     ]
-    annotations = dataset.annotations.with_columns(pl.Series("category", classes))
-    replace(dataset, annotations=annotations).save(directory)
+    x, y = (
+        np.where(wrong, generator.random(boxes.height) * (boxes[room] - boxes[size]).to_numpy(), boxes[at].to_numpy())
+        for at, size, room in (("x", "width", "across"), ("y", "height", "down"))
+    )
+    changed = [pl.Series("category", classes), pl.Series("x", x), pl.Series("y", y)]
+    replace(dataset, annotations=boxes.with_columns(changed).drop("across", "down")).save(directory)
 
 
 def train(work: Path, data: Data, settings: Mapping[str, object]) -> Trained:

@@ -171,9 +171,9 @@ def main() -> None:
     trainer = FakeTrainer(**options.trainer)
     supervisor.Journal = NoJournal  # type: ignore[assignment, misc]
 
+    @exit_as_preemption()
     def work(notify: Notify = silent) -> None:
-        with exit_as_preemption():
-            outcome = conduct(make_plan(options.store, Path(options.work), **options.care), notify, trainer=trainer)
+        outcome = conduct(make_plan(options.store, Path(options.work), **options.care), notify, trainer=trainer)
         story = outcome.story.model_dump(mode="json")
         content = {"weights": weights_of(outcome.run), "trained": trainer.trained, "story": story}
         Path(options.result).write_text(json.dumps(content))

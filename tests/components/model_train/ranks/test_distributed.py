@@ -212,7 +212,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_all_ranks(
 ) -> None:
     monkeypatch.syspath_prepend(str(HERE))
 
-    outcome = conduct(make_plan(options=failing("batch", rank=1)), silent, trainer=stand_in())
+    outcome = conduct(make_plan(options=failing("batch", rank=1, seconds=2.5)), silent, trainer=stand_in())
 
     assert [(attempt.batch, attempt.end) for attempt in outcome.story.attempts][-1] == (2, "finished")
     assert [epoch.number for epoch in outcome.story.epochs] == [1, 2, 3]
@@ -223,7 +223,7 @@ def test_a_training_killed_with_a_rank_goes_on_from_its_checkpoint(
     make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(HERE))
-    killed = make_plan(options=failing("kill", rank=1, epoch=3, seconds=0.5))
+    killed = make_plan(options=failing("kill", rank=1, epoch=3, seconds=3.0))
     with pytest.raises(TrainingError, match="SIGKILL"):
         conduct(killed, silent, trainer=stand_in())
     for mark in (tmp_path / "work").glob("epoch-*"):

@@ -180,7 +180,7 @@ def test_another_fault_is_one_sentence_but_passes_as_it_is_among_several_process
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["torchvision_training", "torchvision_validate"])
+@pytest.mark.parametrize("place", ["torchvision.training", "torchvision.validate"])
 def test_memory_that_runs_out_while_it_learns_or_validates_is_out_of_memory(
     job: Callable[..., TrainingJob], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
