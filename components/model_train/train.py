@@ -87,9 +87,10 @@ def train_model(
     with tempfile.TemporaryDirectory(prefix="model-train-") as scratch:
         work = Path(scratch)
         plan = make_plan(train, val, store, parameters, care, place or _own_place(), work, notify)
+        test_image = work / "kept" / keep_test_image(val, store, work / "kept")  # the store may be gone afterwards
         outcome = conduct(plan, notify, trainer=trainer)
         notify(0.99, "writing the report")
-        manifest = _collect(outcome, plan, train, val, store, model_dir)
+        manifest = _collect(outcome, plan, train, test_image, model_dir)
         pictures = _pictures(outcome, plan, val)
     write_report(report, outcome.run, outcome.story, manifest, train, val, pictures)
     return Trained(manifest, outcome.story)
@@ -135,9 +136,7 @@ def make_plan(
     )
 
 
-def _collect(
-    outcome: Outcome, plan: Plan, train: Dataset, val: Dataset, store: Store, model_dir: Path
-) -> ModelManifest:
+def _collect(outcome: Outcome, plan: Plan, train: Dataset, test_image: Path, model_dir: Path) -> ModelManifest:
     """Fill the model folder; the manifest is written last."""
     run, story, parameters = outcome.run, outcome.story, plan.job.parameters
     shutil.rmtree(model_dir, ignore_errors=True)  # what an earlier, killed attempt left is no part of this model
@@ -145,7 +144,7 @@ def _collect(
         target = model_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    test_image = keep_test_image(val, store, model_dir)
+    shutil.copyfile(test_image, model_dir / test_image.name)
     best = next(epoch for epoch in story.epochs if epoch.number == run.best_epoch)
     metrics = {name: value for name, value in best.values.items() if math.isfinite(value) and name not in PACE}
     asked = {name: value for name, value in asdict(parameters).items() if name != "options"}
@@ -154,7 +153,7 @@ def _collect(
         framework=plan.job.start.framework,
         weights=run.weights,
         last=run.last,
-        test_image=test_image,
+        test_image=test_image.name,
         classes=train.classes,
         imgsz=-(-parameters.imgsz // 32) * 32,
         parameters={**asked, **parameters.options, "started_from": plan.job.start.origin},

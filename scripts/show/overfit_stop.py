@@ -26,7 +26,7 @@ from components.shared.detection.environment import prepare_environment
 PLAIN = {"mosaic": "0", "fliplr": "0", "hsv_h": "0", "hsv_s": "0", "hsv_v": "0", "translate": "0", "scale": "0"}
 SETTINGS = {**BASE, "checkpoint_epochs": 1000, "hyperparameters": PLAIN}
 HONEST = {"epochs": 20, "batch": 4, "lr0": 0.003, "overfitting": "off"}
-WRONG = {"epochs": 40, "batch": 8, "lr0": 0.001, "overfitting": "stop", "overfit_patience": 8}
+WRONG = {"epochs": 40, "lr0": 0.001, "overfitting": "stop", "overfit_patience": 8}
 SHARE = 0.6
 WEIGHTS = ROOT.parent / "shared" / "data" / "weights" / "yolo11n-coco-dequant.pt"
 Data = tuple[Path, Path, str]
@@ -51,14 +51,14 @@ def main() -> None:
         hold("the story says why it ended", true="by heart" in trained.story.stopped)
 
 
-def start(work: Path, data: Data) -> Mapping[str, str]:
+def start(work: Path, data: Data) -> Mapping[str, object]:
     """Where the training on wrong labels begins, as parameters."""
     given = [word for word in sys.argv[1:] if word.endswith(".pt")]
     if given or (WEIGHTS.is_file() and "--scratch" not in sys.argv):
-        return {"model": given[0] if given else str(WEIGHTS)}
+        return {"model": given[0] if given else str(WEIGHTS), "batch": 8}
     say("First an honest training, to start from:")
     train(work / "honest", data, HONEST)
-    return {"start_from": str(work / "honest" / "model")}
+    return {"start_from": str(work / "honest" / "model"), "batch": 16}
 
 
 def mislabel(directory: Path) -> None:

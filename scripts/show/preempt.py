@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from stage import finished, folder, hold, same_weights, say, submit
 
@@ -20,7 +21,8 @@ def main() -> None:
         run.wait_for_epoch(5)
         began = time.monotonic()
         for pid in run.trainers():
-            os.kill(pid, signal.SIGTERM)
+            if Path(f"/proc/{pid}/exe").resolve().name.startswith("python"):  # not the shell around it, which just dies
+                os.kill(pid, signal.SIGTERM)
         hold(f"the run ended with exit code {PREEMPTED}", true=run.wait() == PREEMPTED)
         seconds = time.monotonic() - began
         say(f"   {run.progress()['error']}")

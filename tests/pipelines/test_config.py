@@ -162,3 +162,18 @@ def test_hyperparameters_may_be_numbers_or_texts() -> None:
     from_text, _ = config.resolve(None, ['hyperparameters={"mosaic": 0.5, "cos_lr": true}'], {})
     assert config.check({"hyperparameters": {"mosaic": 0.5, "cos_lr": True}})
     assert set(from_text.hyperparameters) == {"mosaic", "cos_lr"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("mosaic", """hyperparameters='mosaic': must be a mapping, such as {"name": "value"}."""),
+        ('{"mosaic": [1]}', "hyperparameters has mosaic=['1']: must be one number, one word, true or false."),
+        ("{mosaic:0.5}", "the shell took the quotes"),
+    ],
+)
+def test_hyperparameters_that_are_no_mapping_of_single_values_are_refused(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.resolve(None, [f"hyperparameters={text}"], {})
+    assert reason in str(refused.value)
+    assert str(refused.value).count("mosaic") <= 2

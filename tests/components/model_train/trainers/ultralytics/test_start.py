@@ -126,6 +126,12 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, content: bytes)
     assert "yolo predict" not in text
 
 
+@pytest.mark.parametrize("content", [b"hello", b"<!DOCTYPE html>", b"version https://git-lfs"])
+def test_a_file_that_torch_never_saved_is_refused_with_how_it_begins(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "best.pt").write_bytes(content)
+    assert f"it begins with {content[:16]!r}, which is no file that torch saved." in refusal(str(tmp_path / "best.pt"))
+
+
 def test_cut_weights_are_refused(tmp_path: Path) -> None:
     import torch  # noqa: PLC0415 - after the environment is prepared
 
