@@ -61,7 +61,9 @@ def test_the_run_folder_has_record_logs_reports_and_index(first: Finished, runs:
 
 def test_the_training_log_has_a_line_an_epoch(first: Finished, runs: Path) -> None:
     log = (runs / first.summary["run_id"] / "logs" / "model_train.log").read_text()
-    assert re.search(r"epoch 1/1: loss box [\d.]+, cls [\d.]+, dfl [\d.]+; mAP50 [\d.]+, mAP50-95 [\d.]+;", log)
+    assert re.search(
+        r"epoch 1/1 \(100 %\): train box [\d.]+ cls [\d.]+ dfl [\d.]+ \| val box .* mAP50 [\d.]+ mAP50-95 [\d.]+", log
+    )
 
 
 def test_the_planted_defects_are_all_in_the_ledger(first: Finished) -> None:
