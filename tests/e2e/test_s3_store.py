@@ -19,7 +19,7 @@ def test_a_local_run_keeps_its_data_and_models_in_s3(
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     keys = {found.key.split("/")[0] for found in open_store(uri).list("")}
-    assert keys == {"datasets", "models", "progress", "shards"}
+    assert keys == {"checkpoints", "datasets", "models", "progress", "shards"}
     assert not (tmp_path / "runs" / "store").exists()
     secrets = {value for name, value in s3_server.environment.items() if "SECRET" in name}
     kept = "".join(path.read_text(errors="replace") for path in (tmp_path / "runs").rglob("*") if path.is_file())
