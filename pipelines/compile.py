@@ -15,7 +15,7 @@ from components.shared.errors import ConfigError, PipelineError
 from components.shared.files import write_atomically
 from pipelines import sweep as sweep_dag
 from pipelines.sweep_config import MOST_SETTINGS
-from pipelines.terminal import print_line
+from pipelines.terminal import print_error, print_line
 from pipelines.training import STEPS, training
 
 IMAGES = {"steps-python": "detection-pipeline/steps:0.1.0", "trainer-python": "detection-pipeline/trainer:0.1.0"}
@@ -89,10 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         write_spec(_spec(options), output)
     except PipelineError as error:
-        print(error, file=sys.stderr)
+        print_error(error)
         return error.exit_code
     except OSError as error:
-        print(f"{str(output)!r} cannot be written: {error.strerror}.", file=sys.stderr)
+        print_error(f"{str(output)!r} cannot be written: {error.strerror}.")
         return 2
     print_line(str(output))
     return 0

@@ -124,16 +124,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given[1:])
     options = _parser().parse_args(given)
     from pipelines.compile import image_option, write_spec  # noqa: PLC0415 - same
-    from pipelines.terminal import print_line  # noqa: PLC0415 - same
+    from pipelines.terminal import print_error, print_line  # noqa: PLC0415 - same
 
     try:
         images = dict(image_option(text, STEPS) for text in options.step_image)
         write_spec(compile_executor(options.image, images), options.output)
     except PipelineError as error:
-        print(error, file=sys.stderr)
+        print_error(error)
         return error.exit_code
     except OSError as error:
-        print(f"{str(options.output)!r} cannot be written: {error.strerror}.", file=sys.stderr)
+        print_error(f"{str(options.output)!r} cannot be written: {error.strerror}.")
         return 2
     print_line(str(options.output))
     return 0
@@ -142,20 +142,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     from pipelines import submit  # noqa: PLC0415 - same
     from pipelines.catalogue import EXECUTOR  # noqa: PLC0415 - same
+    from pipelines.terminal import print_error  # noqa: PLC0415 - same
 
-    shortcuts = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    shortcuts.add_argument("--image")
-    shortcuts.add_argument("--command")
-    shortcuts.add_argument("--template", type=Path)
+    shortcuts = _shortcuts()
     chosen, rest = shortcuts.parse_known_args(arguments)
     settings = [f"{name}={getattr(chosen, name)}" for name in ("image", "command") if getattr(chosen, name)]
     if chosen.template is not None:
         try:
             settings.append(f"executor_template={chosen.template.read_text(encoding='utf-8')}")
         except (OSError, UnicodeDecodeError) as error:
-            print(f"The template {str(chosen.template)!r} cannot be read: {error}.", file=sys.stderr)
+            print_error(f"The template {str(chosen.template)!r} cannot be read: {error}.")
             return 2
-    return submit.main([*rest, *(part for text in settings for part in ("--set", text))], EXECUTOR)
+    more = [part for text in settings for part in ("--set", text)]
+    return submit.main([*rest, *more], EXECUTOR, shortcuts=shortcuts)
+
+
+def _shortcuts() -> argparse.ArgumentParser:
+    """Options that ``run`` has besides those of ``pipelines.submit``."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--command", help="what starts the executor on this machine; the same as --set command=COMMAND")
+    parser.add_argument("--image", help="the executor's image, for docker or podman; the same as --set image=IMAGE")
+    parser.add_argument("--template", type=Path, metavar="FILE", help="the executor's training-template.yaml")
+    return parser
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "run",
         help="run it on this machine: --local, --command COMMAND or --image IMAGE, --template FILE, and what"
-        " python -m pipelines.submit takes",
+        " python -m pipelines.submit takes (run --help lists all)",
     )
     compiling = commands.add_parser("compile", help="write it as KFP IR YAML")
     compiling.add_argument("--image", default="", help="the executor's image (default: given with each run)")

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.shared.errors import ConfigError, PipelineError, PreemptedError
+from components.shared.hyperparameters import describe_options
 from components.shared.sources import check_source
 from components.shared.sources import settled as settled_source
 from components.shared.store import open_store
@@ -18,6 +19,8 @@ from pipelines.backends.local import LocalOptions, run_local
 from pipelines.catalogue import TRAINING, Pipeline
 from pipelines.config import TrainingConfig
 from pipelines.display import make_display, steps_table
+from pipelines.executor_config import ExecutorConfig
+from pipelines.precheck import absolute_paths, check_training
 from pipelines.record import RunRecord
 from pipelines.sweep_config import SweepConfig
 from pipelines.terminal import PatientConsole, print_line
@@ -31,9 +34,23 @@ EXIT_CODES = (
 )
 
 
-def main(arguments: Sequence[str] | None = None, pipeline: Pipeline[Any] = TRAINING) -> int:
-    """The command; its exit codes are ``EXIT_CODES``."""
-    options = _parser(pipeline).parse_args(arguments)
+def main(
+    arguments: Sequence[str] | None = None,
+    pipeline: Pipeline[Any] = TRAINING,
+    *,
+    shortcuts: argparse.ArgumentParser | None = None,
+) -> int:
+    """The command; its exit codes are ``EXIT_CODES``.
+
+    Args:
+        arguments: what follows the command's name.
+        pipeline: what to run.
+        shortcuts: options that the caller has taken out of ``arguments`` and that ``--help`` shows too.
+    """
+    options = _parser(pipeline, shortcuts).parse_args(arguments)
+    if options.list_hyperparameters:
+        print_line(hyperparameter_table())
+        return SUCCESS
     console = PatientConsole(stderr=True)
     try:
         config, chosen = _configure(options, pipeline)
@@ -102,10 +119,13 @@ def _configure(options: argparse.Namespace, pipeline: Pipeline[Any]) -> tuple[Tr
     check_source(config.source, sql_query=config.sql_query, allow_private_addresses=config.allow_private_addresses)
     settled: dict[str, object] = {
         "source": settled_source(config.source),
-        **_absolute_paths({"model": config.model, "start_from": config.start_from}),
+        **absolute_paths({"model": config.model, "start_from": config.start_from}),
     }
     if isinstance(config, SweepConfig):
-        settled["settings"] = [setting | _absolute_paths(setting) for setting in config.settings]
+        settled["settings"] = [setting | absolute_paths(setting) for setting in config.settings]
+    if not isinstance(config, ExecutorConfig):
+        for setting in getattr(config, "settings", [{}]):
+            check_training({**dict(config), **setting})
     if options.no_cache and "resume" not in chosen:
         settled["resume"] = "never"
     if "store" not in chosen:
@@ -114,20 +134,6 @@ def _configure(options: argparse.Namespace, pipeline: Pipeline[Any]) -> tuple[Tr
     store.exists("datasets")  # whatever the answer: a store that gives none is found now, not hours later
     settled["store"] = store.uri
     return config.model_copy(update=settled), chosen
-
-
-def _absolute_paths(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: _absolute(name, str(values[name])) for name in ("model", "start_from") if name in values}
-
-
-def _absolute(parameter: str, value: str) -> str:
-    """A path as it is from anywhere; names and addresses as they are."""
-    path = Path(value).expanduser()
-    if value and (path.is_file() or (parameter == "start_from" and path.is_dir())):  # a model folder has everything
-        return str(path.resolve())
-    if path.name != value and not value.startswith("s3://"):
-        raise ConfigError(f"{parameter}={value!r}: there is no such file.")
-    return value
 
 
 def _exit_code(record: RunRecord, *, gate_asked: bool) -> int:
@@ -147,7 +153,7 @@ def _path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _parser(pipeline: Pipeline[Any]) -> argparse.ArgumentParser:
+def _parser(pipeline: Pipeline[Any], shortcuts: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
     parameters = pipeline.describe()
     width = max(len(name) for name, _, _ in parameters) + 2
     rows = "\n".join(f"  {name:<{width}}{text} (default: {default or 'empty'})" for name, default, text in parameters)
@@ -156,7 +162,18 @@ def _parser(pipeline: Pipeline[Any]) -> argparse.ArgumentParser:
         description=pipeline.purpose,
         epilog=f"parameters (--set name=value):\n{rows}\n\nexit codes: {EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[shortcuts] if shortcuts else [],
+        allow_abbrev=shortcuts is None,  # a caller takes its options in full only
     )
+    parser.set_defaults(list_hyperparameters=False)
+    _add_options(parser)
+    if any(name == "hyperparameters" for name, _, _ in parameters):
+        text = "print what --set 'hyperparameters={\"NAME\": VALUE}' takes: names, defaults, bounds, and end"
+        parser.add_argument("--list-hyperparameters", action="store_true", help=text)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local", action="store_true", help="run on this machine, without a cluster or any service")
     parser.add_argument(
         "--data", nargs="+", metavar="SOURCE", help="the same as --set source=SOURCE; several are merged"
@@ -171,7 +188,18 @@ def _parser(pipeline: Pipeline[Any]) -> argparse.ArgumentParser:
     parser.add_argument("--no-cache", action="store_true", help="run every step, even when nothing changed")
     parser.add_argument("--gate", action="store_true", help="exit with 3 when the quality gate is not met")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of standard output")
-    return parser
+
+
+def hyperparameter_table() -> str:
+    """The training libraries' hyperparameters, one a line: name, what it is, bounds, default and whose it is."""
+    rows = describe_options()
+    width = max(len(row[0]) for row in rows) + 2
+    lines = [
+        f"  {name:<{width}}{text} [{bounds}] (default: {default}; {trainers})"
+        for name, default, text, bounds, trainers in rows
+    ]
+    example = """--set 'hyperparameters={"mosaic": 0.5, "cos_lr": true}'"""
+    return "\n".join([f"hyperparameters ({example}):", *lines])
 
 
 if __name__ == "__main__":

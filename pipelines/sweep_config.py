@@ -17,6 +17,8 @@ from components.shared.presets import with_preset
 from components.shared.sweep import describe_setting
 from pipelines.config import TrainingConfig, check, describe, parse_setting, read_config
 
+_SHOWN = 80  # characters of a wrong value that a message repeats
+_EXAMPLE = '[{"lr0": 0.01}]'
 MOST_SETTINGS = 50  # their models travel to one step as one command-line argument, which is limited
 _TRAINED = {"model" if name == "weights" else name for name in inspect.signature(model_train.python_func).parameters}
 TUNABLE = tuple(name for name in TrainingConfig.model_fields if name in _TRAINED and name != "store")
@@ -165,6 +167,26 @@ def _parse(text: str) -> tuple[str, object]:
 
 def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     place = "".join(f"[{part}]" if isinstance(part, int) else str(part) for part in problem["loc"])
-    shown = repr(problem["input"])
+    if problem["loc"][0] == "settings":
+        return _about_settings(place, problem)
     text = str(problem["msg"])
-    return f"{place}={shown if len(shown) <= 80 else f'{shown[:80]}...'}: {text[0].lower()}{text[1:]}"  # noqa: PLR2004 - a line
+    return f"{place}={_shown(problem['input'])}: {text[0].lower()}{text[1:]}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _about_settings(place: str, problem: Any) -> str:  # noqa: ANN401 - same
+    kind, given = problem["type"], problem["input"]
+    if kind == "too_short":
+        return f"{place}=[] trains nothing: name 1 to {MOST_SETTINGS} settings, {{}} for the training as it is"
+    if kind == "too_long":
+        return f"{place} are {len(given)} trainings: name at most {MOST_SETTINGS}"
+    shown = _shown(given)
+    if kind == "dict_type":
+        return f"{place}={shown} must be a mapping of the parameters that differ, such as {_EXAMPLE[1:-1]}"
+    if kind == "list_type":
+        return f"{place}={shown} must be a list of mappings of the parameters that differ, such as {_EXAMPLE}"
+    return f"{place}={shown}: {problem['msg']}"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from rich.console import Console
@@ -22,6 +23,12 @@ def print_line(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:
         discard(sys.stdout)
+
+
+def print_error(text: object) -> None:
+    """Print why a command ends without having done its work, on standard error, as every command of ours says it."""
+    with suppress(BrokenPipeError):
+        print(f"error: {text}", file=sys.stderr)
 
 
 def discard(stream: TextIO) -> None:

@@ -24,7 +24,7 @@ from components.shared.errors import ConfigError, PipelineError
 from components.shared.files import write_atomically
 from components.shared.presets import with_preset
 from pipelines.config import TrainingConfig, resolve
-from pipelines.terminal import print_line
+from pipelines.terminal import print_error, print_line
 
 API_VERSION, KIND = "trainer.kubeflow.org/v1alpha1", "TrainJob"
 MANAGER = "detection-pipeline/train-job"
@@ -230,10 +230,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         _write(train_job(options.name, config, chosen, options.train, options.val, place), options.output)
     except PipelineError as error:
-        print(error, file=sys.stderr)
+        print_error(error)
         return error.exit_code
     except OSError as error:
-        print(f"{str(options.output)!r} cannot be written: {error.strerror}.", file=sys.stderr)
+        print_error(f"{str(options.output)!r} cannot be written: {error.strerror}.")
         return 2
     print_line(str(options.output))
     return 0

@@ -22,6 +22,9 @@ from minio.error import MinioException
 ENVIRONMENT = ("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID")
 ENVIRONMENT += ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE")
 
+sys.dont_write_bytecode = False  # the suite starts hundreds of interpreters: none compiles again what another did
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _PROFILE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
 settings.register_profile("full", _PROFILE, max_examples=150)
 settings.register_profile("fast", _PROFILE, max_examples=10)

@@ -20,6 +20,7 @@ _KINDS: dict[int, type[PipelineError]] = {
     OUT_OF_MEMORY: OutOfMemoryError,
     DIVERGED: DivergedError,
 }
+_SILENT = " It said nothing: unpack the tar that executor_stage made as /in and /out, and start it by hand to see why."
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -39,7 +40,7 @@ def find_failure(exit_code: int, monitor: Monitor | None, log: str) -> PipelineE
     facts = [f"return code {code}"] if code else []
     facts += [f"exit code {exit_code}"] if exit_code else []
     words = (monitor.last_words if monitor and gave_up else "") or last_line(log)
-    said = f" Its last words: {shorten(words)!r}." if words else " It said nothing."
+    said = f" Its last words: {shorten(words)!r}." if words else _SILENT
     because = f", as {reason}" if reason else ""
     text = f"The executor failed{because} ({', '.join(facts) or 'it says so in monitor.txt'}).{said}"
     return _KINDS.get(code, TrainingError)(text)

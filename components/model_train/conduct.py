@@ -179,6 +179,7 @@ class _Conductor:
             logger.info("%s", note)
             story.notes.append(note)
             return Outcome(run, story, self._work / BATCHES)
+        logger.info("no checkpoint of this training, by data, parameters, start and code: begins at its first epoch")
         return _Beginning(self._plan, Story())
 
     def _newest(self) -> Found | None:

@@ -19,6 +19,8 @@ from components.model_train.start import find_start
 from components.model_train.story import Story
 from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob
 from components.shared.dataset import Dataset
+from components.shared.detection.devices import resolve_device
+from components.shared.detection.layers import check_freeze
 from components.shared.detection.manifest import ModelManifest
 from components.shared.errors import PipelineError
 from components.shared.files import sha256_tree
@@ -112,7 +114,9 @@ def make_plan(
 ) -> Plan:
     """Find what to start from, write images and labels to disk, and name the training."""
     check_ranks(parameters)
+    resolve_device(parameters.device)  # refuses a GPU that is not here
     start = find_start(parameters, store, train.name, work / "start")
+    check_freeze(parameters.freeze, str(start.weights or start.architecture), shown=start.origin)
     notify(0.0, "writing images and labels")
     images = ImageOptions(longest_edge=parameters.longest_edge, format=parameters.image_format)
     job = TrainingJob(

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from components.shared.errors import InputError, SourceError, UnsafeInputError
+from components.shared.errors import InputError, SourceError, UnsafeInputError, in_one_line
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _CHUNK = 1 << 20
@@ -81,7 +81,7 @@ def extract(archive: Path, destination: Path, limits: Limits = Limits()) -> Path
         except InputError:
             raise
         except _BROKEN as error:
-            detail = " ".join(str(error).split()) or type(error).__name__
+            detail = in_one_line(error)
             raise SourceError(
                 f"The archive {archive.name!r} is damaged or cut short ({detail}): get it again."
             ) from error

@@ -15,11 +15,6 @@ def corners_to_size(boxes: Floats) -> Floats:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def size_to_corners(boxes: Floats) -> Floats:
-    """``(N, 4)`` boxes left, top, width, height as left, top, right, bottom."""
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
 def areas(boxes: Floats) -> Floats:
     """Areas ``(N,)`` in square pixels of ``(N, 4)`` boxes left, top, width, height."""
     product: Floats = boxes[:, 2] * boxes[:, 3]

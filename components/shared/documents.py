@@ -11,7 +11,7 @@ import yaml
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from components.shared.errors import FormatError, UnsafeInputError
+from components.shared.errors import FormatError, UnsafeInputError, in_one_line
 
 try:
     from yaml import CSafeLoader as _SafeLoader  # ten times as fast
@@ -147,7 +147,7 @@ def parse_yaml(data: bytes, name: str, *, text: bool = False, limit: int = YAML_
         place = f"line {min(mark.line, last) + 1}: " if mark else ""
         raise FormatError(f"{name!r} is not valid YAML: {place}{error.problem or error.context}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise FormatError(f"{name!r} cannot be read as YAML: {' '.join(str(error).split())}.") from error
+        raise FormatError(f"{name!r} cannot be read as YAML: {in_one_line(error)}.") from error
 
 
 def _check_size(data: bytes, name: str, limit: int) -> None:

@@ -23,6 +23,11 @@ A message is one sentence for the person who reads it at night: what is wrong, w
 """
 
 
+def in_one_line(error: BaseException, *, most: int | None = None) -> str:
+    """What an error says as the end of a sentence: on one line, at most that long, without a full stop; or its type."""
+    return " ".join(str(error).split())[:most].rstrip(". ") or type(error).__name__
+
+
 class PipelineError(Exception):
     """Root of the tree; ``exit_code`` is what a command exits with."""
 

@@ -18,18 +18,20 @@ _HALF_WRITTEN = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.tmp")  # 
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; when the block ends well it replaces ``path``, else it vanishes.
 
-    What a killed writer left half-written in the folder is removed by the first write of a later process.
+    What a killed writer left half-written in the folder is removed by the first write of a later process. A file that
+    is not ``durable`` may be lost when the machine falls, which is right where the folder does not outlive it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent.absolute())
     temporary = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
+        if durable:
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -30,12 +31,15 @@ from pipelines.run_pages import copy_reports, write_run_index
 POLL = 0.2  # seconds between two looks at the run
 PROGRESS = 0.5  # seconds between two reads of the running step's progress from the store
 GRACE = 35.0  # seconds a run has to end after it was told to: a training saves what it has learned
+SETTLE = 5.0  # seconds a failed step has to say why: the shell around it may have ended first
 _UNFINISHED = (
     "failed",
     "preempted",
     "running",
 )  # states of a step after which a run cannot have succeeded, the worst first
 TAIL = 2000  # characters of kfp's own log that may hold the reason of a failure
+
+_SAID = re.compile(r"[0-9-]+ [0-9:,]+ ERROR +(.+)")
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ class _Watch:
         step.finished = moment
         step.cached = kind == "cached"
         step.started = moment if step.cached else step.started
-        progress = None if step.cached else self._progress(step)
+        progress = None if step.cached else self._last_progress(step, wait=SETTLE if kind == "failed" else 0.0)
         step.warnings = progress.warnings if progress else []
         step.state = "succeeded"
         if kind == "failed":
@@ -240,6 +244,13 @@ class _Watch:
     def _progress(self, step: StepRecord) -> StepProgress | None:
         return read_progress(self._store, self._record.run_id, step.name)
 
+    def _last_progress(self, step: StepRecord, *, wait: float) -> StepProgress | None:
+        """What the step told last; one that seems to go on has ``wait`` seconds to tell how it ended."""
+        until = time.monotonic() + wait
+        while (progress := self._progress(step)) and progress.state == "running" and time.monotonic() < until:
+            time.sleep(POLL)
+        return progress
+
     def _reason(self, step: StepRecord) -> str:
         progress = self._progress(step)
         if progress and progress.error:
@@ -254,7 +265,9 @@ class _Watch:
             line for line in log.read_text(encoding="utf-8", errors="replace")[-TAIL:].splitlines() if line.strip()
         ]
         own = [line for line in lines if line.startswith("    ")] or lines  # kfp sets what a step says off like this
-        return f"{step.name} could not start: {own[-1].strip() if own else 'its log is empty'}"
+        last = own[-1].strip() if own else "its log is empty"
+        said = _SAID.fullmatch(last)  # where the store takes no progress either, the log has the step's sentence
+        return said[1] if said else f"{step.name} could not start: {last}"
 
     def stopped(self) -> None:
         """Mark the run as ended by a person."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from stage import ROOT, finished, folder, hold
 
 DATA = ROOT.parent / "shared" / "data"
-SETTINGS = {"imgsz": "320", "epochs": "8", "batch": "16", "split": "random"}
+SHARES = {"split": "random", "train_share": "0.65", "val_share": "0.25", "test_share": "0.1"}
+SETTINGS = {"imgsz": "320", "epochs": "8", "batch": "8", "lr0": "0.001", **SHARES}
 LEARNED, BARELY = 0.7, 0.2  # validation mAP50
 
 

@@ -62,6 +62,29 @@ def test_the_other_steps_run_in_our_image(tmp_path: Path) -> None:
     assert executor.main(["compile", "--step-image", "model_train=a:1", "-o", str(output)]) == 2
 
 
+@pytest.mark.parametrize(
+    "arguments", [["compile", "--step-image", "nothing"], ["run", "--local", "--template", "nowhere.yaml"]]
+)
+def test_an_error_says_that_it_is_one(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert executor.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_help_of_a_run_lists_its_own_options_and_those_of_every_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        executor.main(["run", "--help"])
+    out = capsys.readouterr().out
+    for option in ("--command", "--image", "--template", "--local", "--data", "--set", "--runs", "--json"):
+        assert f"  {option} " in out
+    assert "--list-hyperparameters" not in out
+
+
+def test_an_option_of_a_run_is_not_taken_by_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        executor.main(["run", "--local", "--comm", "true"])
+    assert "--comm" in capsys.readouterr().err
+
+
 def test_a_failed_executors_leftovers_are_never_taken_from_the_cache() -> None:
     for spec in (executor.compile_executor(IMAGE), executor.compile_here({})):
         (task,) = (one for name, one in spec["root"]["dag"]["tasks"].items() if name.startswith("executor-run"))

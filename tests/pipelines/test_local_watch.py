@@ -1,6 +1,10 @@
 """How a local run takes in what its steps tell."""
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -9,11 +13,14 @@ import pytest
 from components.shared.errors import PreemptedError, TrainingError
 from components.shared.progress import Reporter
 from components.shared.store import open_store
+from pipelines.backends import local
 from pipelines.backends.local import _Watch
 from pipelines.backends.local_worker import EVENTS
 from pipelines.display import PlainDisplay
 from pipelines.record import RunRecord, StepRecord
 from pipelines.terminal import PatientConsole
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -62,3 +69,83 @@ def test_the_warnings_of_a_step_that_succeeded_stay_with_it(watch: _Watch, tmp_p
     watch.read_events()
     run = RunRecord.model_validate_json((tmp_path / "run.json").read_text())
     assert (run.step("model_train").state, run.step("model_train").warnings) == ("succeeded", ["Overfitting."])
+
+
+def test_a_step_whose_shell_was_ended_before_it_is_waited_for(watch: _Watch, tmp_path: Path) -> None:
+    reporter = Reporter(open_store((tmp_path / "store").as_uri()), "r1", "model_train")
+    reporter.start()
+    later = threading.Timer(0.5, lambda: reporter.finish("Told to end in epoch 2.", preempted=True))
+    later.start()
+    tell(tmp_path, "started", "failed")
+    watch.read_events()
+    later.join()
+    step = RunRecord.model_validate_json((tmp_path / "run.json").read_text()).step("model_train")
+    assert (step.state, step.error) == ("preempted", "Told to end in epoch 2.")
+
+
+def test_a_step_that_tells_nothing_more_was_killed(
+    watch: _Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "SETTLE", 0.3)
+    Reporter(open_store((tmp_path / "store").as_uri()), "r1", "model_train").start()
+    tell(tmp_path, "started", "failed")
+    watch.read_events()
+    step = RunRecord.model_validate_json((tmp_path / "run.json").read_text()).step("model_train")
+    assert step.state == "failed"
+    assert "was killed before it could say why" in str(step.error)
+
+
+def test_a_step_that_cannot_write_to_the_store_has_failed_with_its_own_sentence(watch: _Watch, tmp_path: Path) -> None:
+    sentence = "Cannot write 'leases/a.json' in 'file:///ro' (Read-only file system): check the folder's permissions."
+    (tmp_path / "logs" / "kfp.log").write_text(f"kfp's words\n    2026-01-02 03:04:05,678 ERROR   {sentence}\n")
+    tell(tmp_path, "started", "failed")
+    watch.read_events()
+    assert RunRecord.model_validate_json((tmp_path / "run.json").read_text()).step("model_train").error == sentence
+
+
+STUBBORN = """
+import json, os, signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: (folder / "told").touch())
+other = os.fork()
+(folder / "events.jsonl").write_text(json.dumps({"event": "started", "step": "data_load", "time": 1.0}) + "\\n")
+if other:
+    (folder / "processes").write_text(f"{os.getpid()} {other}")
+while True:
+    time.sleep(0.1)
+"""
+COMMAND = """
+import subprocess, sys
+from pipelines import submit
+from pipelines.backends import local
+def start(directory, _options, _scratch):
+    return subprocess.Popen([sys.executable, "-c", STUBBORN, str(directory)], start_new_session=True)
+local._start = start
+sys.exit(submit.main(["--local", "--runs", sys.argv[1]]))
+"""
+
+
+def test_told_to_stop_twice_a_run_ends_at_once_with_no_process_left(tmp_path: Path) -> None:
+    code = COMMAND.replace("STUBBORN", repr(STUBBORN))
+    command = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    (folder,) = (path.parent for path in wait_for(tmp_path, "*/processes"))
+    command.send_signal(signal.SIGINT)
+    wait_for(folder, "told")
+    assert command.poll() is None
+    command.send_signal(signal.SIGINT)
+    assert command.wait(timeout=20) == 130
+    record = RunRecord.model_validate_json((folder / "run.json").read_text())
+    assert (record.state, record.step("data_load").state) == ("terminated", "terminated")
+    assert record.finished is not None
+    assert not any(Path(f"/proc/{number}").exists() for number in (folder / "processes").read_text().split())
+
+
+def wait_for(folder: Path, pattern: str) -> list[Path]:
+    """What matches, as soon as something does and is no longer empty, or is meant to be."""
+    until = time.monotonic() + 60
+    while not (found := list(folder.glob(pattern))):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(0.3)  # it is being written
+    return found

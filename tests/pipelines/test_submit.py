@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from components.shared.errors import ConfigError, StoreError
+from components.shared.errors import StoreError
+from components.shared.hyperparameters_table import OPTIONS
 from pipelines import submit
 from pipelines.backends.local import LocalOptions
+from pipelines.catalogue import SWEEP, TRAINING
 from pipelines.config import TrainingConfig
 from pipelines.record import RunRecord, StepRecord
 from pipelines.training import STEPS
 
+TORCH = b"PK\x03\x04"  # the beginning of a file that torch saved
 SUMMARY = {"run_id", "state", "seconds", "steps", "metrics", "passed", "artifacts", "reports", "error"}
 
 
@@ -74,6 +77,8 @@ def some_images(folder: Path) -> Path:
         (["--data", "sample://kitchen"], "no built-in sample"),
         (["--config", "none.yaml"], "cannot be read"),
         (["--set", "model=nowhere/best.pt"], "model='nowhere/best.pt': there is no such file"),
+        (["--set", "device=77"], "The device '77' is not here"),
+        (["--set", "freeze=100"], "'yolo11n.yaml' has only 23 layers that can be frozen: use 0 to 23."),
         (["--set", "store=ftp://host"], "scheme 'ftp' is unknown"),
         (["--set", "store=file://"], "names no folder"),
     ],
@@ -139,18 +144,11 @@ def test_data_wins_over_the_source_of_a_configuration(runs: Runs, tmp_path: Path
 
 def test_a_model_file_becomes_an_absolute_path_and_a_name_stays_a_name(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "best.pt").write_bytes(b"x")
+    (tmp_path / "weights" / "best.pt").write_bytes(TORCH)
     assert submit.main(["--local", "--set", "model=weights/best.pt"]) == 0
     assert runs.config.model == str(tmp_path / "weights" / "best.pt")
     assert submit.main(["--local", "--set", "model=yolo11s.yaml"]) == 0
     assert runs.config.model == "yolo11s.yaml"
-
-
-def test_a_model_that_is_a_folder_or_an_address_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x" / "best.pt").mkdir(parents=True)
-    for model in ("x/best.pt", "https://example.org/best.pt"):
-        with pytest.raises(ConfigError, match="there is no such file"):
-            submit._absolute("model", model)
 
 
 def test_the_store_lies_beside_the_runs_unless_somebody_chose_one(runs: Runs, tmp_path: Path) -> None:
@@ -267,6 +265,19 @@ def test_an_option_that_does_not_exist_exits_with_2(capsys: pytest.CaptureFixtur
         submit.main(["--cluster"])
     assert caught.value.code == 2
     assert "--cluster" in capsys.readouterr().err
+
+
+def test_the_hyperparameters_are_listed_with_default_bounds_and_trainers(capsys: pytest.CaptureFixture[str]) -> None:
+    for pipeline in (TRAINING, SWEEP):
+        assert submit.main(["--list-hyperparameters"], pipeline) == 0
+        lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+        assert set(OPTIONS) < set(lines)
+        assert lines["momentum"].endswith(
+            "[a number from 0 to 0.999] (default: 0.937 (torchvision: 0.9); ultralytics, torchvision)"
+        )
+        with pytest.raises(SystemExit):
+            submit.main(["--help"], pipeline)
+        assert "--list-hyperparameters" in capsys.readouterr().out
 
 
 def test_help_names_every_parameter_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:

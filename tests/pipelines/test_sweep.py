@@ -183,7 +183,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
 
 
 def test_the_command_runs_the_sweep_with_paths_made_absolute(runs: Runs, tmp_path: Path) -> None:
-    (tmp_path / "best.pt").write_bytes(b"x")
+    (tmp_path / "best.pt").write_bytes(b"PK\x03\x04")
     settings = '[{"model": "best.pt"}, {"start_from": "./best.pt"}, {"model": "yolo11n.yaml", "lr0": 0.1}]'
     assert submit.main(["--local", "--set", f"settings={settings}", "--set", "parallelism=1"], SWEEP) == 0
     path = str(tmp_path / "best.pt")
@@ -196,6 +196,7 @@ def test_the_command_runs_the_sweep_with_paths_made_absolute(runs: Runs, tmp_pat
     [
         (["--set", 'settings=[{"epoch": 3}]'], "did you mean 'epochs'?"),
         (["--set", 'settings=[{"model": "nowhere/best.pt"}]'], "model='nowhere/best.pt': there is no such file"),
+        (["--set", 'settings=[{"device": "77"}]'], "The device '77' is not here"),
         (["--set", "parallelism=0"], "parallelism='0'"),
         (["--data", "nowhere"], "There is nothing at 'nowhere'"),
     ],

@@ -65,11 +65,14 @@ def test_an_empty_setting_is_the_training_as_it_is() -> None:
         ([{"hyperparameters": "mosaic"}], "it must be a mapping"),
         ([{"model": "fasterrcnn_resnet50_fpn", "hyperparameters": {"dfl": 1}}], "torchvision models do not have"),
         ([{"batch": 3, "gpus": 2}], "settings[0] (batch=3, gpus=2)"),
-        ([], "settings=[]: list should have at least 1 item"),
-        ({}, "input should be a valid list"),
-        ("x", "input should be a valid list"),
-        ([3], "settings[0]=3: input should be a valid dictionary"),
-        ([{"lr0": number / 1000} for number in range(MOST_SETTINGS + 1)], f"at most {MOST_SETTINGS} items"),
+        ([], "settings=[] trains nothing: name 1 to 50 settings, {} for the training as it is."),
+        ({}, 'settings={} must be a list of mappings of the parameters that differ, such as [{"lr0": 0.01}].'),
+        ("lr0", "settings='lr0' must be a list of mappings"),
+        ([3], 'settings[0]=3 must be a mapping of the parameters that differ, such as {"lr0": 0.01}.'),
+        (
+            [{"lr0": number / 1000} for number in range(MOST_SETTINGS + 1)],
+            f"settings are {MOST_SETTINGS + 1} trainings: name at most {MOST_SETTINGS}.",
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_trained_is_refused_before_anything_starts(value: object, words: str) -> None:

@@ -128,5 +128,6 @@ def test_what_cannot_run_is_refused_before_anything_is_written(
 
     told = capsys.readouterr().err
     assert message in told
+    assert told.startswith("error: ")
     assert "hunter2" not in told
     assert not path.exists()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from components.model_train.story import End, Epoch
+from components.shared.errors import in_one_line
 
 PAUSE = 1.0  # seconds between two deliveries: short epochs are delivered together
 RETRY = 30.0  # seconds until a receiver that failed is tried again
@@ -120,6 +121,5 @@ def thread_name(label: str) -> str:
 
 def _reason(error: Exception) -> str:
     """The error's first words, without the credentials an address may hold."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    words = _SECRET.sub("//***@", words)
+    words = _SECRET.sub("//***@", in_one_line(error))
     return (words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…").rstrip(".") + "."

@@ -2,7 +2,6 @@
 
 import base64
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.model_train.pages.compared import BeforeAfter, before_and_after
 from components.shared.errors import InputError
+from components.shared.files import write_atomically
 from components.shared.images import decode
 
 __all__ = ["BeforeAfter", "FirstBatches", "Pictures", "SeenImage", "before_and_after"]
@@ -111,11 +111,9 @@ class FirstBatches:
         try:
             shown = zip(images[:IMAGES], boxes, labels, strict=False)
             batch = _SavedBatch(images=[self._saved(*one) for one in shown])
-            self._folder.mkdir(parents=True, exist_ok=True)
             path = _file(self._folder, self._kept)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(batch.model_dump_json(), encoding="utf-8")
-            temporary.replace(path)
+            with write_atomically(path, durable=False) as temporary:
+                temporary.write_text(batch.model_dump_json(), encoding="utf-8")
         except (OSError, ValueError, TypeError, LookupError) as error:
             logger.warning("The report will not show batch %d: %s", self._kept, error)
 

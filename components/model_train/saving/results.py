@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.model_train.trainers.base import TrainingRun
-from components.shared.errors import CheckpointError
+from components.shared.errors import CheckpointError, in_one_line
 
 RUN = "run.json"
 MODEL = "model"
@@ -55,7 +55,7 @@ def read_result(folder: Path) -> TrainingRun:
     try:
         content = _Run.model_validate_json((folder / RUN).read_bytes())
     except (OSError, ValidationError) as error:
-        raise CheckpointError(f"{RUN} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise CheckpointError(f"{RUN} cannot be read: {in_one_line(error, most=200)}.") from error
     present = folder_files(folder)
     needed = {f"{MODEL}/{name}" for name in (*content.files, content.weights, content.last)}
     missing = sorted((needed | ({content.untrained} - {""})) - set(present))

@@ -12,7 +12,7 @@ from components.model_train.saving.checkpoints import Checkpoints
 from components.model_train.saving.results import BATCHES, folder_files
 from components.model_train.story import End, Story
 from components.model_train.trainers.base import Snapshot
-from components.shared.errors import StoreError
+from components.shared.errors import StoreError, in_one_line
 
 SNAPSHOT = "snapshot"
 logger = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ class Saver:
         except Exception as error:  # the training must not end because it cannot be saved
             logger.debug("The snapshot cannot be saved.", exc_info=True)
             name = type(error).__name__
-            return _Problem(name, f"the snapshot cannot be written ({name}: {' '.join(str(error).split())[:200]}).")
+            return _Problem(name, f"the snapshot cannot be written ({name}: {in_one_line(error, most=200)}).")
         finally:
             shutil.rmtree(self._folders.scratch, ignore_errors=True)
         return None

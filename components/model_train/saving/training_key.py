@@ -16,6 +16,7 @@ LIBRARIES = ("numpy", "opencv-python-headless", "torch", "torchvision", "ultraly
 CODE = (
     "model_train/trainers/**/*.py",
     "shared/detection/environment.py",
+    "shared/detection/layers.py",
     "shared/detection/torchvision_*.py",
     "shared/image_files.py",
     "shared/images.py",

@@ -42,16 +42,6 @@ class Matches:
     truth_partner: Indices
     ignore: Flags
 
-    def prediction_outcomes(self) -> list[Outcome]:
-        """``TP``, ``FP`` or ``ignored`` for each prediction."""
-        right = np.where(self.partner == ALONE, Outcome.FALSE_POSITIVE.value, Outcome.TRUE_POSITIVE.value)
-        return [Outcome(name) for name in np.where(self.ignored, Outcome.IGNORED.value, right)]
-
-    def truth_outcomes(self) -> list[Outcome]:
-        """``MTP``, ``FN`` or ``ignored`` for each ground truth box."""
-        found = np.where(self.truth_partner == ALONE, Outcome.MISSED.value, Outcome.MATCHED.value)
-        return [Outcome(name) for name in np.where(self.ignore, Outcome.IGNORED.value, found)]
-
 
 def match_boxes(
     boxes: Floats,

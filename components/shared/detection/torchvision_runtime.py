@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from components.shared.cpus import usable_cpus
+from components.shared.detection.devices import resolve_device
 from components.shared.detection.frameworks import Framework, Pixels, Rows
 from components.shared.detection.torchvision_models import ARCHITECTURES, build_model, set_limits
-from components.shared.errors import ArchiveError, ConfigError
+from components.shared.errors import ArchiveError, in_one_line
 
 FORMAT = 1
 
@@ -53,7 +54,7 @@ class TorchvisionWeights:
         try:
             model.load_state_dict(self.state)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = in_one_line(error, most=200)
             raise ArchiveError(f"The weights do not fit a {self.architecture!r}: {reason}.") from error
         return model.eval()
 
@@ -71,7 +72,7 @@ def load_weights(path: Path) -> TorchvisionWeights:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from IndexError to UnpicklingError here
-        reason = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+        reason = in_one_line(error, most=160)
         raise ArchiveError(f"The weights {str(path)!r} cannot be loaded: {reason}.") from error
     problem = _problem(content)
     if problem:
@@ -166,25 +167,6 @@ class TorchvisionRuntime:
         return rows
 
 
-def resolve_device(device: str) -> Any:  # noqa: ANN401 - torch is untyped here
-    """The ``torch.device`` of ``cpu``, ``cuda``, ``cuda:N``, ``N`` or ``auto``.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
-    import torch  # noqa: PLC0415 - shared modules load without torch
-
-    if device in {"", "auto"}:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(f"cuda:{device}" if device.isdigit() else device)
-    except RuntimeError as error:
-        raise ConfigError(f"There is no device {device!r}: use 'cpu', 'cuda', 'cuda:1' or 'auto'.") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"The device {device!r} is not here ({torch.cuda.device_count()} GPUs): use 'cpu' or 'auto'.")
-    return chosen
-
-
 def _problem(content: object) -> str:
     """What is wrong with a file's content; empty when nothing is."""
     import torch  # noqa: PLC0415 - shared modules load without torch
@@ -207,7 +189,11 @@ FRAMEWORK = Framework(
     name="torchvision",
     open_runtime=lambda weights, imgsz, device: TorchvisionRuntime(weights, imgsz=imgsz, device=device),
     load_state=load_state,
-    code=("shared/detection/torchvision_models.py", "shared/detection/torchvision_runtime.py"),
+    code=(
+        "shared/detection/devices.py",
+        "shared/detection/torchvision_models.py",
+        "shared/detection/torchvision_runtime.py",
+    ),
     requirements=("torch", "torchvision"),
     licences=(
         "PyTorch and torchvision are BSD-3-Clause; that licence says nothing of weights trained with them.",

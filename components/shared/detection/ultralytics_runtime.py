@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.shared.detection.devices import resolve_device
 from components.shared.detection.environment import limit_threads, prepare_environment, usable_cpus
 from components.shared.detection.frameworks import Framework
 from components.shared.detection.suppression import use_compiled_suppression
-from components.shared.errors import ArchiveError, ConfigError
+from components.shared.errors import ArchiveError
 
 _LINKS = "neutral-link-"
 
@@ -42,7 +43,7 @@ class UltralyticsRuntime:
         limit_threads(usable_cpus())
         use_compiled_suppression()
         self._predictor = _unwarmed_predictor()
-        self._device = _resolve(device)
+        self._device = resolve_device(device)  # a name would have the library choose threads and devices itself
         self._imgsz = imgsz
         if not weights.is_file():  # the library would look for it elsewhere
             raise ArchiveError(f"The weights {str(weights)!r} are missing.")
@@ -143,26 +144,12 @@ def without_links(message: str) -> str:
     return re.sub(rf"\S*/{_LINKS}\w+/", "", message)
 
 
-def _resolve(device: str) -> object:
-    """The ``torch.device`` for a name; giving the library a name would have it choose threads and devices itself."""
-    import torch  # noqa: PLC0415 - shared modules load without torch
-
-    if device in {"", "auto"}:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        chosen = torch.device(f"cuda:{device}" if device.isdigit() else device)
-    except RuntimeError as error:
-        raise ConfigError(f"There is no device {device!r}: use 'cpu', 'cuda', 'cuda:1' or 'auto'.") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"The device {device!r} is not here ({torch.cuda.device_count()} GPUs): use 'cpu' or 'auto'.")
-    return chosen
-
-
 FRAMEWORK = Framework(
     name="ultralytics",
     open_runtime=lambda weights, imgsz, device: UltralyticsRuntime(weights, imgsz=imgsz, device=device),
     load_state=load_state,
     code=(
+        "shared/detection/devices.py",
         "shared/detection/environment.py",
         "shared/detection/suppression.py",
         "shared/detection/ultralytics_runtime.py",

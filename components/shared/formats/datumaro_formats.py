@@ -15,7 +15,7 @@ from typing import Any
 
 from components.shared.dataset import Dataset
 from components.shared.documents import parse_json, parse_xml
-from components.shared.errors import ConfigError, FormatError, UnsafeInputError
+from components.shared.errors import ConfigError, FormatError, UnsafeInputError, in_one_line
 from components.shared.formats import cvat, labelme, openimages
 from components.shared.formats.attributes import to_text
 from components.shared.formats.base import DEFAULT_OPTIONS, Format, Parsed, Reader, ReadImage, ReadOptions
@@ -113,7 +113,7 @@ def _import(importer: str, mirror: Path, root: Path) -> Any:  # noqa: ANN401 - d
         return datumaro.Dataset.import_from(str(mirror), importer)
     except Exception as error:
         cause = error.__cause__ or error
-        text = " ".join(str(cause).replace(f"{mirror}/", "").split()) or type(cause).__name__
+        text = in_one_line(cause).replace(f"{mirror}/", "")
         if isinstance(cause, (AttributeError, KeyError, TypeError, IndexError)):
             text = f"its files do not have the parts this format has ({type(cause).__name__})."
         raise FormatError(f"datumaro cannot read {str(root)!r} as {importer}: {shorten(text)}") from error

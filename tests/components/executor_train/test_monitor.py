@@ -60,7 +60,12 @@ def test_a_failure_is_one_sentence_of_the_return_code_and_the_last_words() -> No
         (0, "t\t1\t1\t4", TrainingError, "it says so in monitor.txt"),
         (137, "t\t1\t0.3\t2\t0", TrainingError, "it was killed"),
         (127, "", TrainingError, "was not found"),
-        (3, "", TrainingError, "The executor failed (exit code 3). It said nothing."),
+        (
+            3,
+            "",
+            TrainingError,
+            "The executor failed (exit code 3). It said nothing: unpack the tar that executor_stage",
+        ),
     ],
 )
 def test_each_failure_says_what_it_means(exit_code: int, record: str, kind: type[Exception], words: str) -> None:

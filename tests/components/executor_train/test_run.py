@@ -55,11 +55,13 @@ def test_our_own_executor_learns_something_and_leaves_a_model(splits: Any, stage
     assert {"models/epoch_1/colours.npz", "models/epoch_2/model.json", "monitor.txt"} <= set(names)
 
 
+@pytest.mark.slow
 def test_the_same_training_gives_the_same_model(splits: Any, staged: Path, tmp_path: Path) -> None:
     digests = {collect(splits, tmp_path, run(staged, tmp_path, OURS)).digest for _ in range(2)}
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_our_executor_goes_on_from_a_model_of_its_own(splits: Any, staged: Path, template: str, tmp_path: Path) -> None:
     collect(splits, tmp_path, run(staged, tmp_path, OURS))
     weights = str(tmp_path / "model" / "epoch_2")
@@ -74,6 +76,7 @@ def test_our_executor_goes_on_from_a_model_of_its_own(splits: Any, staged: Path,
         assert b"knows 2 of these 2 classes" in log.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "words"),
     [

@@ -1,6 +1,7 @@
 """A training comes to the same end however it gets there: resumed, finished before, or at half the batch."""
 
 import json
+import logging
 import math
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from components.model_train.conduct import Outcome, Plan, conduct, make_trainer
 from components.model_train.pages.pictures import FirstBatches
 from components.model_train.saving.checkpoints import Checkpoints
 from components.model_train.saving.files import find_places, read_manifest
+from components.model_train.saving.training_key import training_key
 from components.model_train.trainers.base import LARGEST_BATCH, TrainingJob, TrainingRun, Watch
 from components.shared.errors import (
     CheckpointError,
@@ -224,6 +226,23 @@ def test_another_training_starts_at_its_beginning(plan: MakePlan) -> None:
     again = FakeTrainer()
     conduct(replace(plan(), key="cd" * 32), silent, trainer=again)
     assert again.trained == 5
+
+
+def test_other_epochs_are_another_training_and_other_patience_is_not_and_the_log_says_which(
+    plan: MakePlan, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Killed):
+        conduct(plan(), silent, trainer=Dying(8))
+    go_on, longer = FakeTrainer(), plan(epochs=7)
+    key = training_key({}, longer.job.parameters, longer.job.start)
+    assert key != training_key({}, plan().job.parameters, plan().job.start)
+    caplog.clear()
+    conduct(replace(longer, key=key), silent, trainer=(anew := FakeTrainer()))
+    assert (anew.trained, "begins at its first epoch" in caplog.text) == (7, True)
+    caplog.clear()
+    conduct(plan(patience=3), silent, trainer=go_on)
+    assert (go_on.trained < 5, "going on after epoch" in caplog.text) == (True, True)
 
 
 def test_epoch_times_go_on_where_the_last_attempt_ended(plan: MakePlan) -> None:

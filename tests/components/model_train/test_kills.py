@@ -68,7 +68,7 @@ class Child:
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(timeout=60)
-        self._reader.join(timeout=5)
+        self._reader.join(timeout=60)  # until the last line is read
         return code
 
     def last(self, what: re.Pattern[str]) -> int:
@@ -112,7 +112,9 @@ def ends_the_same(store: str, tmp_path: Path, number: int, seed: int) -> None:
                 break
             if number == signal.SIGTERM and FINISHED.search("".join(running.lines)):
                 finished = running.last(FINISHED)
-                assert running.last(SAVED) == (finished if finished < EPOCHS else EPOCHS - 1) or finished == saved
+                assert running.last(SAVED) == (finished if finished < EPOCHS else EPOCHS - 1) or finished == saved, (
+                    running.lines
+                )
             saved = max(saved, running.last(SAVED))
     result = json.loads((tmp_path / f"attempt-{attempt}" / "result.json").read_text())
     assert result["weights"] == uninterrupted(tmp_path)

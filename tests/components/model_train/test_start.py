@@ -14,6 +14,7 @@ from components.model_pack.pack import pack
 from components.model_publish.publish import publish
 from components.model_train.start import find_start
 from components.model_train.trainers.base import Hyperparameters, Start
+from components.model_train.trainers.ultralytics.start import begin
 from components.shared.aliases import move_alias
 from components.shared.detection.environment import prepare_environment
 from components.shared.detection.torchvision_models import build_model
@@ -300,8 +301,21 @@ def test_the_champion_is_trained_on_even_where_model_says_what_to_begin_with(fin
 
 
 @pytest.mark.slow
-def test_an_archive_that_was_changed_in_the_store_is_refused(find: FindStart, store: Store, published: str) -> None:
-    store.write(f"models/shapes/versions/{published}/archive/model.bento", b"other")
+@pytest.mark.usefixtures("published")
+def test_a_champion_that_knows_more_classes_than_the_data_gives_those_it_shares(find: FindStart) -> None:
+    wanted = (KNOWN[-1], "something new")
+    assert len(KNOWN) > len(wanted)
+    made = begin(find(start_from="champion"), wanted)
+    assert made.note is not None
+    assert (made.note.found, made.note.classes) == (wanted[:1], 2)
+    assert made.model.model.names == dict(enumerate(wanted))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("published")
+def test_an_archive_that_was_changed_in_the_store_is_refused(find: FindStart, store: Store) -> None:
+    (bento,) = (entry.key for entry in store.list("models/shapes/versions/") if entry.key.endswith(".bento"))
+    store.write(bento, b"other")
     with pytest.raises(CorruptionError, match="has other bytes than were published"):
         find("", "champion")
 

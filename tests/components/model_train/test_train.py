@@ -10,13 +10,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from components.model_train import train
 from components.model_train.care import Care
 from components.model_train.story import Epoch
 from components.model_train.train import Trained, train_model
 from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob, TrainingRun, Watch
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import load_manifest, verify_files
-from components.shared.errors import PreemptedError, TrainingError
+from components.shared.errors import ConfigError, PreemptedError, TrainingError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
 from components.shared.splits import check_splits
 
@@ -158,6 +159,22 @@ def test_a_training_that_fails_leaves_no_model_and_no_report(make_splits: Any, p
         run(splits, parameters(), FailingTrainer())
     assert not (splits.root / "model").exists()
     assert not (splits.root / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"freeze": 100}, "freeze=100, but 'yolo11n.yaml' has only 23 layers"), ({"device": "77"}, "'77' is not here")],
+)
+def test_layers_and_gpus_that_are_not_there_are_refused_before_an_image_is_written(
+    make_splits: Any, parameters: Parameters, changes: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("images are written")
+
+    monkeypatch.setattr(train, "materialise", refuse)
+    with pytest.raises(ConfigError) as caught:
+        run(make_splits(), parameters(**changes))
+    assert words in str(caught.value)
 
 
 def test_the_report_shows_epochs_losses_and_the_verdict(make_splits: Any, parameters: Parameters) -> None:

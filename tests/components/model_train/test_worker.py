@@ -1,8 +1,10 @@
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,12 @@ from components.shared.errors import ConfigError
 from components.shared.store import open_store
 
 SETTINGS = {"epochs": 2, "batch": 4, "imgsz": 64, "device": "cpu", "optimizer": "SGD", "lr0": 0.01}
-PORT = 29400
+
+
+def free_port() -> int:
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        return int(each.getsockname()[1])
 
 
 @pytest.fixture
@@ -32,7 +39,7 @@ def launch(references: list[str], output: str, *, nodes: int, ranks: int) -> lis
     command = [sys.executable, "-m", "torch.distributed.run", "-m", "components.model_train.worker", *references]
     command += ["--output", output, "--run-id", output.replace("/", "-"), "--settings", json.dumps(SETTINGS)]
     shared = {"PET_NNODES": str(nodes), "PET_NPROC_PER_NODE": str(ranks), "PET_MASTER_ADDR": "127.0.0.1"}
-    shared |= {"PET_MASTER_PORT": str(PORT + os.getpid() % 1000), "GOMP_SPINCOUNT": "1000"}
+    shared |= {"PET_MASTER_PORT": str(free_port()), "GOMP_SPINCOUNT": "1000"}
     started = [
         subprocess.Popen(
             command,
@@ -43,7 +50,12 @@ def launch(references: list[str], output: str, *, nodes: int, ranks: int) -> lis
         )
         for node in range(nodes)
     ]
-    logs = [process.communicate(timeout=240)[0] for process in started]
+    try:
+        with ThreadPoolExecutor() as readers:  # a node whose pipe is full would hold up the other
+            logs = list(readers.map(lambda process: process.communicate(timeout=500)[0], started))
+    finally:
+        for process in started:
+            process.kill()
     assert [process.returncode for process in started] == [0] * nodes, "\n".join(logs)
     return logs
 

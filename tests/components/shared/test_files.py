@@ -41,6 +41,17 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_a_durable_file_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, durable: bool
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with write_atomically(tmp_path / "a.txt", durable=durable) as temporary:
+        temporary.write_text("all")
+    assert ([path.name for path in tmp_path.iterdir()], len(synced)) == (["a.txt"], int(durable))
+
+
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write(tmp_path / "a.json", "old")
     with pytest.raises(UnicodeEncodeError):

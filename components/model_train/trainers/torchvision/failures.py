@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from components.shared.errors import OutOfMemoryError, TrainingError
+from components.shared.errors import OutOfMemoryError, TrainingError, in_one_line
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed", "not enough memory")
 
@@ -25,12 +25,11 @@ def explained(doing: str, batch: int, *, alone: bool = True) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, AssertionError, ValueError, MemoryError) as error:
-        text = " ".join(str(error).split())
+        text = in_one_line(error)
         if isinstance(error, MemoryError) or any(sign in text.lower() for sign in _NO_MEMORY):
             raise OutOfMemoryError(
-                f"batch={batch} does not fit the memory in {doing} ({text[:160] or type(error).__name__}): "
-                "use a smaller batch or imgsz."
+                f"batch={batch} does not fit the memory in {doing} ({text[:160]}): use a smaller batch or imgsz."
             ) from error
         if not alone:
             raise
-        raise TrainingError(f"The training failed in {doing}: {text[:300] or type(error).__name__}.") from error
+        raise TrainingError(f"The training failed in {doing}: {text[:300]}.") from error

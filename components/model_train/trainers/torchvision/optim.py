@@ -2,10 +2,10 @@
 
 import copy
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from components.model_train.trainers.base import Hyperparameters
+from components.shared.detection.layers import backbone_layers
 from components.shared.errors import ConfigError
 
 GRADIENT_NORM = 10.0  # gradients are scaled down to this length
@@ -81,7 +81,7 @@ class Frozen:
     """
 
     def __init__(self, model: Any, count: int) -> None:  # noqa: ANN401 - torch is untyped here
-        layers = list(_layers(model))
+        layers = list(backbone_layers(model))
         if count > len(layers):
             raise ConfigError(f"freeze={count}, but the model's backbone has only {len(layers)} layers.")
         self._layers = [part for layer in layers[:count] for part in layer]
@@ -93,16 +93,3 @@ class Frozen:
         model.train()
         for part in self._layers:
             part.eval()
-
-
-def _layers(model: Any) -> Iterator[list[Any]]:  # noqa: ANN401 - same
-    """The backbone's parts that have weights; a normalisation belongs to the part before it."""
-    layers: list[list[Any]] = []
-    for name, part in model.backbone.body.named_children():
-        if not any(True for _ in part.parameters()):
-            continue
-        if layers and name.startswith("bn"):
-            layers[-1].append(part)
-        else:
-            layers.append([part])
-    yield from layers

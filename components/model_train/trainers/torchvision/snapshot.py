@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.model_train.trainers.base import TrainingJob
-from components.shared.errors import CheckpointError
+from components.shared.errors import CheckpointError, in_one_line
 from components.shared.files import sha256_file
 
 FORMAT = 1
@@ -84,7 +84,7 @@ def read_snapshot(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises anything from KeyError to UnpicklingError here
-        raise CheckpointError(f"{where} cannot be loaded: {' '.join(str(error).split())[:160]}.") from error
+        raise CheckpointError(f"{where} cannot be loaded: {in_one_line(error, most=160)}.") from error
     return content
 
 

@@ -11,7 +11,8 @@ from components.model_train.trainers.base import Start
 from components.model_train.trainers.class_names import match_classes
 from components.shared.detection.torchvision_models import ARCHITECTURES, build_model
 from components.shared.detection.torchvision_runtime import TorchvisionWeights, load_weights
-from components.shared.errors import ArchiveError, ConfigError, TrainingError
+from components.shared.errors import ArchiveError, ConfigError, TrainingError, in_one_line
+from components.shared.files import write_atomically
 
 logger = logging.getLogger(__name__)
 OFFICIAL = "coco"  # what ``start_from`` calls the weights torchvision trained on COCO
@@ -84,14 +85,13 @@ def official_weights(architecture: str, cache: Path | None = None) -> Path:
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"torchvision's weights of {architecture!r} cannot be downloaded from {official.url!r} "
-            f"({' '.join(str(error).split())[:120]}): put a weights file at {str(target)!r}, or train from scratch."
+            f"({in_one_line(error, most=120)}): put a weights file at {str(target)!r}, or train from scratch."
         ) from error
     classes = tuple(official.meta["categories"])
     if architecture.startswith("fasterrcnn"):
         classes = classes[classes[0] == _BACKGROUND :]  # the background has a row of its own in that head
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    TorchvisionWeights(architecture, classes, 800, state).save(temporary)
-    temporary.replace(target)
+    with write_atomically(target) as temporary:
+        TorchvisionWeights(architecture, classes, 800, state).save(temporary)
     return target
 
 

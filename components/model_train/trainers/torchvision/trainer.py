@@ -16,8 +16,9 @@ from components.model_train.trainers.torchvision.start import start_model
 from components.model_train.trainers.torchvision.training import Training
 from components.model_train.trainers.torchvision.validate import Validation
 from components.shared.cpus import usable_cpus
-from components.shared.detection.torchvision_runtime import TorchvisionWeights, resolve_device, set_threads
-from components.shared.errors import CheckpointError, TrainingError
+from components.shared.detection.devices import resolve_device
+from components.shared.detection.torchvision_runtime import TorchvisionWeights, set_threads
+from components.shared.errors import CheckpointError, TrainingError, in_one_line
 
 logger = logging.getLogger(__name__)
 LIBRARIES = ("torch", "torchvision", "numpy", "opencv-python-headless")
@@ -85,7 +86,7 @@ def _restore(training: Training, folder: Path, identity: Mapping[str, Any]) -> N
     try:
         training.restore(content)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = in_one_line(error, most=200)
         raise CheckpointError(f"The checkpoint {str(folder)!r} does not fit this training: {reason}.") from error
 
 

@@ -1,10 +1,10 @@
 """What the training library reads: a data file of ours, and the list of images where an epoch repeats some."""
 
-import os
 from pathlib import Path
 
 import yaml
 
+from components.shared.files import write_atomically
 from components.shared.materialise import MaterialisedDataset
 
 
@@ -21,7 +21,7 @@ def write_data_yaml(path: Path, train: MaterialisedDataset, val: MaterialisedDat
         "nc": len(classes),
         "names": dict(enumerate(classes)),
     }
-    _replace(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    _write(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return path
 
 
@@ -30,11 +30,10 @@ def _train_images(path: Path, train: MaterialisedDataset) -> Path:
     if train.epoch_image_count == train.image_count:
         return train.images
     lines = (f"{file}\n" * train.repeats.get(image_id, 1) for image_id, file in sorted(train.paths.items()))
-    _replace(path, "".join(lines))
+    _write(path, "".join(lines))
     return path
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def _write(path: Path, text: str) -> None:
+    with write_atomically(path, durable=False) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from components.shared.detection.environment import prepare_environment
-from components.shared.errors import ConfigError, TrainingError
+from components.shared.errors import ConfigError, TrainingError, in_one_line
 
 logger = logging.getLogger(__name__)
 _OTHER_TASK = re.compile(r"-(cls|seg|sem|pose|obb|depth|reid)\b|^(yoloe|yolo_nas|sam|FastSAM|mobile)|-world")
@@ -65,7 +65,7 @@ def official_weights(name: str) -> Path:
             attempt_download_asset(str(Path(scratch) / name))
             (Path(scratch) / name).replace(target)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).removeprefix("❌").strip(" .")
+        reason = in_one_line(error).removeprefix("❌").strip()
         raise TrainingError(
             f"The official weights {name!r} cannot be downloaded ({reason[:160]}): "
             f"put the file at {str(target)!r}, give a path to weights, or train from scratch with "

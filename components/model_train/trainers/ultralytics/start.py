@@ -18,7 +18,7 @@ from components.model_train.trainers.ultralytics.transfer import (
 from components.shared.detection.environment import prepare_environment
 from components.shared.detection.ultralytics_runtime import neutral_path, without_links
 from components.shared.documents import parse_yaml
-from components.shared.errors import ConfigError
+from components.shared.errors import ConfigError, in_one_line
 
 logger = logging.getLogger(__name__)
 YAML = (".yaml", ".yml")
@@ -45,11 +45,6 @@ class Learned:
 
     classes: tuple[str, ...]
     architecture: str
-
-
-def start_model(start: Start, classes: tuple[str, ...], *, seed: int = 0) -> Any:  # noqa: ANN401 - no types
-    """The ``YOLO`` or ``RTDETR`` that a training begins with; see ``begin``."""
-    return begin(start, classes, seed=seed).model
 
 
 def begin(start: Start, classes: tuple[str, ...], *, seed: int = 0) -> Beginning:
@@ -188,5 +183,5 @@ def _reason(error: Exception) -> str:
     """The first sentence of the library's message; what follows is advice on the library's own commands."""
     if isinstance(error, OSError) and error.errno == errno.EINVAL:
         return "the file is truncated or corrupted"  # torch looked for a zip's end before its beginning
-    text = without_links(" ".join(str(error).split())).removeprefix("ERROR ❌️ ")
-    return text.split(". ", 1)[0].rstrip(".") or type(error).__name__
+    text = without_links(in_one_line(error)).removeprefix("ERROR ❌️ ")
+    return text.split(". ", 1)[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.model_train.trainers.ultralytics.random import random_states, restore_random_states
 from components.model_train.trainers.ultralytics.snapshot import UltralyticsSnapshot
-from components.shared.errors import CheckpointError
+from components.shared.errors import CheckpointError, in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def sensibly(put_back: Callable[[], object]) -> None:
         put_back()
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"The checkpoint cannot be put back ({' '.join(str(error).split())[:160]}): it is corrupt; resume from "
+            f"The checkpoint cannot be put back ({in_one_line(error, most=160)}): it is corrupt; resume from "
             "another, or train with resume=never."
         ) from error
 

@@ -20,7 +20,7 @@ from components.model_train.trainers.ultralytics.start import begin
 from components.model_train.trainers.ultralytics.weights import without_places
 from components.shared.cpus import usable_cpus
 from components.shared.detection.environment import limit_threads, prepare_environment
-from components.shared.errors import ConfigError, OutOfMemoryError, PipelineError, TrainingError
+from components.shared.errors import ConfigError, OutOfMemoryError, PipelineError, TrainingError, in_one_line
 
 logger = logging.getLogger(__name__)
 LIBRARIES = ("ultralytics", "torch", "torchvision", "numpy", "opencv-python-headless")
@@ -82,7 +82,7 @@ def _prepare(
             job=job, watch=watch, group=group, snapshot=snapshot, arguments=arguments
         )
     except (SyntaxError, TypeError, ValueError) as error:
-        raise ConfigError(f"A hyperparameter cannot be used: {_reason(error)}.") from error
+        raise ConfigError(f"A hyperparameter cannot be used: {in_one_line(error)}.") from error
     trainer.start_note = f"Started from {job.start.origin}: {start.note}." if start.note else ""
     scratch = model.overrides.get("pretrained") is False
     trainer.model = trainer.get_model(weights=None if scratch else model.model, cfg=model.model.yaml, verbose=False)
@@ -112,11 +112,7 @@ def _train(trainer: WatchedTraining, job: TrainingJob) -> None:
 
 def _stopped(trainer: WatchedTraining, error: Exception) -> TrainingError:
     done = getattr(trainer, "epoch", 0)
-    return TrainingError(f"The training stopped after {done} of {trainer.epochs} epochs: {_reason(error)}.")
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return TrainingError(f"The training stopped after {done} of {trainer.epochs} epochs: {in_one_line(error)}.")
 
 
 def _release(trainer: WatchedTraining, error: BaseException) -> None:

@@ -3,11 +3,11 @@
 import copy
 import io
 import logging
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from components.shared.files import write_atomically
 
 logger = logging.getLogger(__name__)
 PLACES = ("data", "project", "save_dir", "device")  # arguments that say where a training ran
@@ -83,7 +83,8 @@ class KeptFiles:
         problem = None
         for path in list(self._waiting):
             try:
-                _replace(path, self._waiting[path])
+                with write_atomically(path, durable=False) as temporary:  # a machine that fell takes this folder along
+                    temporary.write_bytes(self._waiting[path])
             except OSError as error:
                 problem = error
             else:
@@ -96,16 +97,3 @@ class KeptFiles:
                 problem.strerror,
             )
         return problem
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """A reader sees the old file or the new one; no ``fsync``, a machine that fell takes this folder with it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise

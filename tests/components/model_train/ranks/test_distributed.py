@@ -361,6 +361,7 @@ def test_ranks_that_watch_nothing_else_still_refuse_losses_that_are_none() -> No
         Quiet().batch_done(1, 2, {"train/box_loss": float("nan")})
 
 
+@pytest.mark.slow
 def test_ranks_can_be_run_from_a_thread(make_plan: MakePlan) -> None:
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(run(make_plan())))

@@ -135,6 +135,7 @@ def test_the_parents_own_answer_to_termination_is_put_back(tmp_path: Path) -> No
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.slow
 def test_a_termination_that_comes_before_the_handler_waits_for_it(tmp_path: Path) -> None:
     late = "mark('begun'); time.sleep(1.0)\n" + SAVES
     with send_when(tmp_path / "begun-0", signal.SIGTERM, os.getpid()):
@@ -143,6 +144,7 @@ def test_a_termination_that_comes_before_the_handler_waits_for_it(tmp_path: Path
     assert codes(endings) == [75]
 
 
+@pytest.mark.slow
 def test_a_rank_0_that_does_not_end_within_the_time_of_grace_is_killed(tmp_path: Path) -> None:
     deaf = "signal.signal(signal.SIGTERM, lambda *_: None); accept_termination(); mark('ready')\nwhile 1: time.sleep(1)"
     begun = time.monotonic()

@@ -207,6 +207,7 @@ def test_when_none_can_be_used_it_says_what_is_wrong_where_and_what_to_do(
     assert not (tmp_path / "etc").exists()
 
 
+@pytest.mark.slow
 def test_every_byte_of_a_checkpoint_counts(local: FileStore, save: Save, tmp_path: Path) -> None:
     home = save(Checkpoints(local, KEY), 1)
     for entry in list(local.list(home)):

@@ -215,6 +215,7 @@ def test_one_lucky_epoch_is_no_minimum() -> None:
     assert seen(decay(60), val) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.02, 0.1])
 def test_the_accidental_minimum_of_a_long_noisy_series_is_no_minimum(share: float) -> None:
     flat = [noisy(decay(250, 2.5, 1.0, 3.0), seed, share) for seed in range(60)]

@@ -6,9 +6,21 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from components.shared.detection.match import ALONE, Outcome, match_boxes
+from components.shared.detection.match import ALONE, Matches, Outcome, match_boxes
 
 TRUTH = np.array([[0.0, 0.0, 100.0, 100.0], [200.0, 0.0, 100.0, 100.0]])
+
+
+def predicted(matches: Matches) -> list[Outcome]:
+    """What became of each prediction."""
+    right = [Outcome.FALSE_POSITIVE if partner == ALONE else Outcome.TRUE_POSITIVE for partner in matches.partner]
+    return [Outcome.IGNORED if flag else one for flag, one in zip(matches.ignored, right, strict=True)]
+
+
+def found(matches: Matches) -> list[Outcome]:
+    """What became of each ground truth box."""
+    seen = [Outcome.MISSED if partner == ALONE else Outcome.MATCHED for partner in matches.truth_partner]
+    return [Outcome.IGNORED if flag else one for flag, one in zip(matches.ignore, seen, strict=True)]
 
 
 def near(truth: int, shift: float) -> list[float]:
@@ -20,8 +32,8 @@ def test_the_better_score_wins_and_the_second_find_of_an_object_is_wrong() -> No
 
     matches = match_boxes(boxes, np.array([0.5, 0.9]), TRUTH)
 
-    assert matches.prediction_outcomes() == [Outcome.FALSE_POSITIVE, Outcome.TRUE_POSITIVE]
-    assert matches.truth_outcomes() == [Outcome.MATCHED, Outcome.MISSED]
+    assert predicted(matches) == [Outcome.FALSE_POSITIVE, Outcome.TRUE_POSITIVE]
+    assert found(matches) == [Outcome.MATCHED, Outcome.MISSED]
     assert matches.truth_partner.tolist() == [1, ALONE]
     assert matches.partner.tolist() == [ALONE, 0]
     assert matches.iou.tolist() == pytest.approx([1.0, 90 / 110])
@@ -34,9 +46,9 @@ def test_a_prediction_of_another_class_finds_nothing_unless_classes_do_not_count
     apart = match_boxes(boxes, scores, TRUTH, labels=labels, truth_labels=truth_labels)
     together = match_boxes(boxes, scores, TRUTH)
 
-    assert apart.prediction_outcomes() == [Outcome.FALSE_POSITIVE]
+    assert predicted(apart) == [Outcome.FALSE_POSITIVE]
     assert apart.iou.tolist() == [0.0]
-    assert together.prediction_outcomes() == [Outcome.TRUE_POSITIVE]
+    assert predicted(together) == [Outcome.TRUE_POSITIVE]
 
 
 def test_an_ignore_region_takes_any_number_of_predictions() -> None:
@@ -44,8 +56,8 @@ def test_an_ignore_region_takes_any_number_of_predictions() -> None:
 
     matches = match_boxes(boxes, np.array([0.9, 0.8, 0.7]), TRUTH, ignore=np.array([True, False]))
 
-    assert matches.prediction_outcomes() == [Outcome.IGNORED, Outcome.IGNORED, Outcome.TRUE_POSITIVE]
-    assert matches.truth_outcomes() == [Outcome.IGNORED, Outcome.MATCHED]
+    assert predicted(matches) == [Outcome.IGNORED, Outcome.IGNORED, Outcome.TRUE_POSITIVE]
+    assert found(matches) == [Outcome.IGNORED, Outcome.MATCHED]
 
 
 def test_a_real_object_goes_before_an_ignore_region_that_fits_better() -> None:
@@ -60,8 +72,8 @@ def test_a_real_object_goes_before_an_ignore_region_that_fits_better() -> None:
 def test_an_empty_side_leaves_the_other_alone(predictions: int, truths: int) -> None:
     matches = match_boxes(TRUTH[:predictions], np.ones(predictions), TRUTH[:truths])
 
-    assert matches.prediction_outcomes() == [Outcome.FALSE_POSITIVE] * predictions
-    assert matches.truth_outcomes() == [Outcome.MISSED] * truths
+    assert predicted(matches) == [Outcome.FALSE_POSITIVE] * predictions
+    assert found(matches) == [Outcome.MISSED] * truths
 
 
 def test_leaving_out_weak_predictions_changes_nothing_for_the_strong_ones() -> None:

@@ -41,7 +41,7 @@ def test_from_scratch_the_seed_decides_the_weights_and_the_callers_random_state_
     assert torch.random.get_rng_state().equal(before)
 
 
-@pytest.mark.parametrize("architecture", [RETINANET, RCNN])
+@pytest.mark.parametrize("architecture", [RETINANET, pytest.param(RCNN, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("said", ["", "architecture"])
 def test_our_weights_for_the_same_classes_are_taken_as_they_are(tmp_path: Path, architecture: str, said: str) -> None:
     path = weights(tmp_path, architecture)

@@ -245,7 +245,7 @@ def test_a_batch_shared_by_processes_is_the_batch_of_one(data: tuple[Materialise
             np.testing.assert_array_equal(apart.boxes, example.boxes)
 
 
-@pytest.mark.parametrize("architecture", [SMALL, RCNN])
+@pytest.mark.parametrize("architecture", [SMALL, pytest.param(RCNN, marks=pytest.mark.slow)])
 def test_validation_finds_what_the_runtime_finds_and_changes_nothing(
     data: tuple[MaterialisedDataset, ...], architecture: str, tmp_path: Path
 ) -> None:

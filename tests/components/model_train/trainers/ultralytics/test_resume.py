@@ -335,6 +335,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "reason"), DAMAGES.values(), ids=DAMAGES)
 def test_a_state_that_does_not_fit_is_refused_with_a_sentence(
     make_job: Job, listener: Any, snapshot: Path, tmp_path: Path, change: Any, reason: str
@@ -345,6 +346,7 @@ def test_a_state_that_does_not_fit_is_refused_with_a_sentence(
     assert str(caught.value).endswith("train with resume=never.")
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_another_architecture_is_refused(
     make_job: Job, listener: Any, snapshot: Path, tiny: Path, tmp_path: Path
 ) -> None:

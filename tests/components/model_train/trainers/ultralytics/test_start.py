@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from components.model_train.trainers.base import Start
-from components.model_train.trainers.ultralytics.start import check_architecture, read_weights, start_model
+from components.model_train.trainers.ultralytics.start import begin, check_architecture, read_weights
 from components.shared.detection.environment import prepare_environment
 from components.shared.errors import ConfigError
 
@@ -49,7 +49,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def from_yaml(name: str) -> Any:
     """What a training of a model YAML begins with."""
-    return start_model(Start("ultralytics", name), CLASSES)
+    return begin(Start("ultralytics", name), CLASSES).model
 
 
 def refusal(name: str) -> str:
@@ -69,7 +69,7 @@ def refusal(name: str) -> str:
 
 def from_weights(path: Path) -> Any:
     """What a training of a weights file begins with."""
-    return start_model(Start("ultralytics", "", path), CLASSES)
+    return begin(Start("ultralytics", "", path), CLASSES).model
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolo11.yaml", "yolov8s.yaml"])
@@ -156,12 +156,12 @@ import sys
 from pathlib import Path
 import ultralytics.nn.tasks
 from components.model_train.trainers.base import Start
-from components.model_train.trainers.ultralytics.start import start_model
+from components.model_train.trainers.ultralytics.start import begin
 from components.shared.detection.environment import prepare_environment
 from components.shared.errors import ConfigError
 prepare_environment(1)
 try:
-    start_model(Start("ultralytics", "", Path(sys.argv[1])), ("a",))
+    begin(Start("ultralytics", "", Path(sys.argv[1])), ("a",))
 except ConfigError as error:
     print(error)
 """

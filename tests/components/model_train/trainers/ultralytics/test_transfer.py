@@ -11,7 +11,7 @@ from PIL import Image
 
 from components.model_train.trainers.base import Start
 from components.model_train.trainers.class_names import match_classes
-from components.model_train.trainers.ultralytics.start import begin, read_weights, start_model
+from components.model_train.trainers.ultralytics.start import begin, read_weights
 from components.shared.detection.environment import limit_threads, prepare_environment
 from components.shared.errors import ConfigError
 
@@ -34,6 +34,11 @@ WANTED = {
     "in other case": ("CAT", " Dog", "bird ", "fish"),
     "others": ("emu", "fox", "owl", "ant"),
 }
+PAIRS = [
+    pytest.param(family, wanted, marks=[] if family == FAMILIES[0] or wanted == "a superset" else pytest.mark.slow)
+    for family in FAMILIES
+    for wanted in WANTED
+]
 MakeWeights = Callable[..., Path]
 
 
@@ -106,8 +111,7 @@ def class_tensors(network: Any) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("wanted", WANTED)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "wanted"), PAIRS)
 def test_each_row_of_the_class_head_comes_from_the_class_of_its_name(
     weights: MakeWeights, family: str, wanted: str
 ) -> None:
@@ -135,7 +139,7 @@ def test_each_row_of_the_class_head_comes_from_the_class_of_its_name(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_library_takes_over_every_tensor_when_it_builds_its_own(weights: MakeWeights, family: str) -> None:
     """As its trainer's ``get_model`` does."""
-    model = start_model(start_from(weights(family)), ("dog", "emu")).model
+    model = begin(start_from(weights(family)), ("dog", "emu")).model.model
     again = type(model)(model.yaml, nc=2, verbose=False)
     again.names = {0: "dog", 1: "emu"}
     again.load(model, verbose=False)
@@ -147,8 +151,8 @@ def test_the_library_takes_over_every_tensor_when_it_builds_its_own(weights: Mak
 def test_the_real_head_keeps_the_hidden_width_it_learned_with(real: Path) -> None:
     import torch  # noqa: PLC0415 - after the environment is prepared
 
-    source = start_model(start_from(real), read_weights(real).classes).model
-    model = start_model(start_from(real), ("dog", "Person", "zebra", "unicorn")).model
+    source = begin(start_from(real), read_weights(real).classes).model.model
+    model = begin(start_from(real), ("dog", "Person", "zebra", "unicorn")).model.model
     for old, new in zip(source.model[-1].cv3, model.model[-1].cv3, strict=True):
         assert torch.equal(new[-1].weight[:3], old[-1].weight[[16, 0, 22]])
         assert torch.equal(new[-1].bias[:3], old[-1].bias[[16, 0, 22]])
@@ -162,8 +166,8 @@ def test_a_class_that_both_know_is_found_before_any_training(real: Path) -> None
         pytest.skip("the public images are not beside the repository")
     limit_threads(1)
     classes = read_weights(real).classes
-    before = start_model(start_from(real), classes)
-    after = start_model(start_from(real), ("dog", "PERSON", "zebra"))
+    before = begin(start_from(real), classes).model
+    after = begin(start_from(real), ("dog", "PERSON", "zebra")).model
     seen = set()
     for path in sorted(pictures.glob("*.jpg"))[:40]:
         image = np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1].copy()
@@ -177,13 +181,14 @@ def test_a_class_that_both_know_is_found_before_any_training(real: Path) -> None
     assert seen == {16, 0, 22}
 
 
+@pytest.mark.slow
 def test_what_begins_at_random_depends_on_the_seed_alone(weights: MakeWeights) -> None:
     import torch  # noqa: PLC0415 - after the environment is prepared
 
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    states = [start_model(start_from(weights()), ("emu", "cat"), seed=seed).model.state_dict() for seed in (1, 1, 2)]
+    states = [begin(start_from(weights()), ("emu", "cat"), seed=seed).model.model.state_dict() for seed in (1, 1, 2)]
     assert torch.equal(torch.rand(1), expected), "the training's own random numbers go on as before"
     same, other = ([name for name in states[0] if not torch.equal(states[0][name], each[name])] for each in states[1:])
     assert same == []
@@ -231,12 +236,12 @@ def test_weights_of_another_architecture_are_refused_with_what_they_are(
         "fit, and the weights are those of yolo11n. Leave model empty to train what the weights are, or start_from "
         "to train from scratch.$",
     ):
-        start_model(start_from(real, architecture, "official yolo11n.pt"), ("dog", "person"))
+        begin(start_from(real, architecture, "official yolo11n.pt"), ("dog", "person"))
 
 
 def test_weights_of_an_rt_detr_are_refused_for_a_yolo(weights: MakeWeights) -> None:
     with pytest.raises(ConfigError, match=r"0 of 499 tensors fit, and the weights are those of rtdetr-l\."):
-        start_model(start_from(weights("rtdetr-l.yaml"), "yolo11n.yaml"), ("dog",))
+        begin(start_from(weights("rtdetr-l.yaml"), "yolo11n.yaml"), ("dog",))
 
 
 @pytest.mark.parametrize(("name", "task"), [("yolo11n-seg.yaml", "segment"), ("yolo11n-cls.yaml", "classify")])
@@ -248,7 +253,7 @@ def test_weights_for_another_task_are_refused(tmp_path: Path, name: str, task: s
     network.names, network.args, network.task = {0: "a", 1: "b"}, {}, task
     path = save(network, tmp_path / "other.pt")
     with pytest.raises(ConfigError, match=f"'first try' is made for the task '{task}'"):
-        start_model(start_from(path, origin="first try"), ("a",))
+        begin(start_from(path, origin="first try"), ("a",))
 
 
 def test_weights_fused_for_inference_are_refused(tmp_path: Path) -> None:
@@ -283,7 +288,7 @@ def test_weights_that_lie_about_themselves_are_refused_in_a_sentence(
         setattr(network, name, value)
     path = save(network, tmp_path / "liar.pt")
     with pytest.raises(ConfigError, match=message) as caught:
-        start_model(start_from(path), ("a", "cat"))
+        begin(start_from(path), ("a", "cat"))
     assert "\n" not in str(caught.value)
 
 
@@ -302,7 +307,7 @@ def test_weights_are_read_whatever_their_file_is_called(
 
 
 def test_an_rt_detr_is_one_from_scratch_and_from_weights(weights: MakeWeights) -> None:
-    scratch = start_model(Start("ultralytics", "rtdetr-resnet50.yaml"), ("a",))
-    taken = start_model(start_from(weights("rtdetr-l.yaml")), ("a",))
+    scratch = begin(Start("ultralytics", "rtdetr-resnet50.yaml"), ("a",)).model
+    taken = begin(start_from(weights("rtdetr-l.yaml")), ("a",)).model
     kinds = {(type(each).__name__, type(each.model).__name__) for each in (scratch, taken)}
     assert kinds == {("RTDETR", "RTDETRDetectionModel")}
