@@ -1,60 +1,21 @@
-"""The COCO metrics, with pycocotools as the engine.
+"""The COCO metrics by the fastest engine there is; all engines give the same numbers for the same tables.
 
-Another engine replaces this module as long as it gives the same numbers for the same tables.
 Definition: https://cocodataset.org/#detection-eval
 """
 
-import contextlib
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import functools
+import logging
+from collections.abc import Callable, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from components.model_eval.outcomes import category_ids
+from components.model_eval.coco_results import BY_CLASS, SUMMARY, CocoMetrics
+from components.model_eval.outcomes import BOX
 
-SUMMARY = (
-    "map50_95",
-    "map50",
-    "map75",
-    "map_small",
-    "map_medium",
-    "map_large",
-    "ar_1",
-    "ar_10",
-    "ar_100",
-    "ar_small",
-    "ar_medium",
-    "ar_large",
-)
-BY_CLASS: dict[str, pl.DataType] = {
-    "category": pl.String(),
-    "ap50_95": pl.Float64(),  # null when the class has no ground truth that counts
-    "ap50": pl.Float64(),
-    "ap75": pl.Float64(),
-    "ar_100": pl.Float64(),
-}
-_UNDEFINED = -1.0
-_IOU_50, _IOU_75 = 0, 5  # positions among COCO's ten IoU thresholds
-_ALL_SIZES, _MOST_DETECTIONS = 0, 2
+__all__ = ["BY_CLASS", "SUMMARY", "CocoMetrics", "coco_metrics", "sound_numbers"]
 
-
-@dataclass(frozen=True)
-class CocoMetrics:
-    """The COCO metrics of a model.
-
-    Attributes:
-        summary: those of ``SUMMARY`` that are defined, each in 0..1.
-        by_class: one row a class, columns of ``BY_CLASS``.
-    """
-
-    summary: dict[str, float]
-    by_class: pl.DataFrame
+_LOG = logging.getLogger(__name__)
+Engine = Callable[[pl.DataFrame, pl.DataFrame, Sequence[int], Sequence[str]], CocoMetrics]
 
 
 def coco_metrics(
@@ -63,7 +24,8 @@ def coco_metrics(
     """COCO metrics over these images; images without ground truth count.
 
     A class without ground truth has no average precision and does not enter the means. Of each image and class the
-    100 best detections count. Detections of other classes than ``classes`` are left out.
+    100 best detections count. Detections of other classes than ``classes`` are left out. A score that is no number
+    ranks last; a box with a coordinate that is no number or with a negative side finds nothing.
 
     Args:
         detections: image_id, category, score, x, y, width, height.
@@ -71,78 +33,26 @@ def coco_metrics(
         image_ids: every image that was looked at.
         classes: class names of the ground truth, in order.
     """
-    if not image_ids or not classes:
-        return CocoMetrics({}, pl.DataFrame(schema=BY_CLASS))
-    known = detections.filter(pl.col("category").is_in(list(classes)))
-    images = [{"id": image_id} for image_id in image_ids]
-    categories = [{"id": position + 1, "name": name} for position, name in enumerate(classes)]
-    shared = {"images": images, "categories": categories}
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
-            _coco({**shared, "annotations": _truth_records(truths, classes)}),
-            _coco({**shared, "annotations": _detection_records(known, classes)}),
-            "bbox",
-        )
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    stats = dict(zip(SUMMARY, map(float, evaluation.stats), strict=True))
-    summary = {name: value for name, value in stats.items() if value > _UNDEFINED}
-    return CocoMetrics(summary, _by_class(evaluation.eval["precision"], evaluation.eval["recall"], classes))
+    return _engine()(sound_numbers(detections), truths, image_ids, classes)
 
 
-def _coco(dataset: Mapping[str, object]) -> Any:  # noqa: ANN401 - pycocotools is untyped
-    coco = COCO()
-    coco.dataset = dict(dataset)
-    coco.createIndex()
-    return coco
+def sound_numbers(detections: pl.DataFrame) -> pl.DataFrame:
+    """Detections in float64 that can be ranked and measured: boxes that are none have no extent and find nothing."""
+    numbers = pl.col("score", *BOX).cast(pl.Float64)
+    broken = pl.any_horizontal(pl.col(BOX).is_nan(), pl.col("width", "height") < 0)
+    return detections.with_columns(numbers).with_columns(
+        pl.col("score").fill_nan(float("-inf")),
+        *(pl.when(broken).then(0.0).otherwise(name).alias(name) for name in BOX),
+    )
 
 
-def _truth_records(truths: pl.DataFrame, classes: Sequence[str]) -> list[dict[str, object]]:
-    labels = category_ids(truths.get_column("category"), classes)
-    columns = ("image_id", "x", "y", "width", "height", "area", "ignore")
-    # An id of 0 would read as "not matched".
-    return [
-        {
-            "id": number,
-            "image_id": row[0],
-            "category_id": label + 1,
-            "bbox": list(row[1:5]),
-            "area": row[5],
-            "iscrowd": row[6],
-        }
-        for number, (row, label) in enumerate(zip(truths.select(columns).iter_rows(), labels, strict=True), 1)
-    ]
+@functools.cache
+def _engine() -> Engine:
+    try:
+        from components.model_eval import coco_engine  # noqa: PLC0415 - it has no wheel for every platform
+    except ImportError as error:
+        from components.model_eval import coco_referee  # noqa: PLC0415 - seldom needed
 
-
-def _detection_records(detections: pl.DataFrame, classes: Sequence[str]) -> list[dict[str, object]]:
-    labels = category_ids(detections.get_column("category"), classes)
-    columns = ("image_id", "x", "y", "width", "height", "score")
-    return [
-        {
-            "id": number,
-            "image_id": row[0],
-            "category_id": label + 1,
-            "bbox": list(row[1:5]),
-            "area": row[3] * row[4],
-            "score": row[5],
-            "iscrowd": 0,
-        }
-        for number, (row, label) in enumerate(zip(detections.select(columns).iter_rows(), labels, strict=True), 1)
-    ]
-
-
-def _by_class(
-    precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64], classes: Sequence[str]
-) -> pl.DataFrame:
-    """``precision`` is (IoU, recall, class, size, detections), ``recall`` the same without the second axis."""
-    chosen = precision[:, :, :, _ALL_SIZES, _MOST_DETECTIONS]
-    columns = {
-        "ap50_95": chosen.mean(axis=(0, 1)),
-        "ap50": chosen[_IOU_50].mean(axis=0),
-        "ap75": chosen[_IOU_75].mean(axis=0),
-        "ar_100": recall[:, :, _ALL_SIZES, _MOST_DETECTIONS].mean(axis=0),
-    }
-    frame = pl.DataFrame({"category": list(classes), **columns}, schema=BY_CLASS)
-    values = pl.col(name for name in columns)
-    return frame.with_columns(pl.when(values >= 0).then(values))
+        _LOG.warning("The fast COCO engine cannot be imported (%s); pycocotools takes its place.", error)
+        return coco_referee.coco_metrics
+    return coco_engine.coco_metrics

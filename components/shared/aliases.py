@@ -7,6 +7,7 @@ sequence makes each content new: stores compare contents, and an alias that move
 import random
 import re
 import time
+from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -36,7 +37,15 @@ def find_alias(store: Store, prefix: str, alias: str) -> Alias | None:
     return _read(store, _key(prefix, alias))[0]
 
 
-def move_alias(store: Store, prefix: str, alias: str, version: str, *, expected: str | None = ANY) -> Alias:
+def move_alias(
+    store: Store,
+    prefix: str,
+    alias: str,
+    version: str,
+    *,
+    expected: str | None = ANY,
+    intend: Callable[[Alias | None, Alias], None] = lambda _current, _moved: None,
+) -> Alias:
     """Point an alias at a version, by compare-and-set.
 
     Args:
@@ -45,6 +54,7 @@ def move_alias(store: Store, prefix: str, alias: str, version: str, *, expected:
         alias: ``latest``, ``champion``, ...
         version: 64 hex digits; the caller has seen that it exists.
         expected: the version it must point to now; ``None``: it must not exist yet; ``ANY``: it does not matter.
+        intend: hears of each move right before it is tried: where the alias points and where it will.
 
     Raises:
         ConflictError: it points elsewhere than expected; never when it points to ``version`` already.
@@ -60,6 +70,7 @@ def move_alias(store: Store, prefix: str, alias: str, version: str, *, expected:
                 f" {expected!r}: somebody moved it, look at the new version and decide again."
             )
         moved = Alias(version=version, sequence=current.sequence + 1 if current else 0)
+        intend(current, moved)
         if store.swap(key, moved.model_dump_json().encode(), tag):
             return moved
         time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311 - spreads writers, no secret

@@ -1,7 +1,8 @@
 """The published models of a store: how people name them, what is known of them, and how their archives are fetched.
 
 ``models/<name>/versions/<version>/model.json`` is a version's commit; a version is its archive's content digest. People
-write ``NAME@champion``, ``NAME@version`` or ``NAME@`` and a version's first digits, as they do for datasets.
+write ``NAME@champion``, ``NAME@version`` or ``NAME@`` and a version's first digits, as they do for datasets. An archive
+lies below ``archive/<sha256 of its file>/``, so that publishers of other packings of one version never mix.
 """
 
 import difflib
@@ -10,12 +11,13 @@ import re
 import shutil
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared.aliases import find_alias
 from components.shared.archive import BENTO, MAX_BYTES, ArchiveManifest
 from components.shared.errors import ConfigError, CorruptionError, NotFoundError, StoreError
 from components.shared.files import sha256_file
+from components.shared.model_lineage import Lineage
 from components.shared.store import Store
 
 RECORD = "model.json"
@@ -23,6 +25,7 @@ CHAMPION = "champion"
 SHORT = 12  # digits of a version that people are shown
 LEAST = 6  # digits that people have to give
 
+_BY_DIGEST = 2  # schema version since which an archive's key has the digest of its file
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGITS = re.compile(r"[0-9a-f]+")
 _PARTS = 5  # models/<name>/versions/<version>/model.json
@@ -33,16 +36,26 @@ logger = logging.getLogger(__name__)
 
 
 class ModelRecord(BaseModel):
-    """What ``model.json`` says of a version: the archive's own manifest, its file's digest, and the proof's numbers."""
+    """What ``model.json`` says of a version.
+
+    Attributes:
+        name: the model.
+        version: the archive's content digest.
+        bento_sha256: the digest of the archive's file.
+        archive: the archive's own manifest.
+        proof: numbers of the proof that the archive is what was trained.
+        lineage: what the model was made from and how it was judged; empty in records of earlier releases.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     schema_version: int = 1
     name: str
     version: str
-    bento_sha256: str
+    bento_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     archive: ArchiveManifest
     proof: dict[str, float]
+    lineage: Lineage = Field(default_factory=Lineage)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version[:SHORT]}"
@@ -69,6 +82,12 @@ def model_key(name: str) -> str:
 def version_key(name: str, version: str) -> str:
     """Below this key lies everything of one version."""
     return f"{model_key(name)}/versions/{version}"
+
+
+def archive_key(record: ModelRecord) -> str:
+    """Below this key lie ``model.bento`` and ``manifest.json`` of a version."""
+    home = f"{version_key(record.name, record.version)}/archive"
+    return f"{home}/{record.bento_sha256}" if record.schema_version >= _BY_DIGEST else home
 
 
 def model_names(store: Store) -> tuple[str, ...]:
@@ -99,11 +118,20 @@ def read_record(store: Store, name: str, version: str) -> ModelRecord:
         record = ModelRecord.model_validate_json(store.read(key))
     except ValidationError as error:
         raise CorruptionError(
-            f"{key!r} in {store.uri!r} is no record of a model ({error.errors()[0]['msg']}): publish the model again."
+            f"{key!r} in {store.uri!r} is no record of a model ({error.errors()[0]['msg']}):"
+            " remove it and publish again."
         ) from error
     if (record.name, record.version) != (name, version) or record.archive.content_digest != version:
-        raise CorruptionError(f"{key!r} in {store.uri!r} is the record of {record}: publish the model again.")
+        raise CorruptionError(f"{key!r} in {store.uri!r} is the record of {record}: remove it and publish again.")
     return record
+
+
+def find_record(store: Store, name: str, version: str) -> ModelRecord | None:
+    """What is known of a version; ``None`` when it is not published. Raises as ``read_record`` does else."""
+    try:
+        return read_record(store, name, version)
+    except NotFoundError:
+        return None
 
 
 def find_model(store: Store, name: str, reference: str) -> ModelRecord:
@@ -155,7 +183,7 @@ def fetch_archive(store: Store, record: ModelRecord, folder: Path) -> Path:
         CorruptionError: its bytes are not those that were published.
         StoreError: it is too large for an archive or for the disk.
     """
-    key = f"{version_key(record.name, record.version)}/archive/{BENTO}"
+    key = f"{archive_key(record)}/{BENTO}"
     folder.mkdir(parents=True, exist_ok=True)
     fetch_file(store, key, folder / BENTO)
     if sha256_file(folder / BENTO) != record.bento_sha256:
@@ -207,7 +235,7 @@ def _unknown_name(store: Store, name: str) -> str:
     names = model_names(store)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     shown = ", ".join(repr(known) for known in names[:_FEW]) + (" ..." if len(names) > _FEW else "")
-    none = "it has none yet, so leave start_from empty or name a file."
+    none = "it has none yet, so publish one first; where a training starts, leave start_from empty or name a file."
     hint = f"did you mean {near[0]!r}?" if near else f"it has {shown}." if names else none
     return f"There is no published model {name!r} in {store.uri!r}: {hint}"
 

@@ -272,6 +272,7 @@ def test_a_target_that_cannot_be_written_is_told_in_a_sentence(
     assert "give a folder, .zip or .tar" in command.err
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_output_is_a_sentence_and_a_failure(store: Store, versions: tuple[str, str]) -> None:
     del versions
     if not Path("/dev/full").exists():

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from components.shared.detection.frameworks import Pixels, Rows, find_framework
-from components.shared.detection.manifest import load_manifest
+from components.shared.detection.frameworks import Pixels, Rows, Runtime, find_framework
+from components.shared.detection.manifest import ModelManifest, load_manifest
 from components.shared.errors import ArchiveError, InputError
 
 __all__ = ["Detections", "Detector", "Pixels", "Rows"]
@@ -39,20 +39,19 @@ class Detector:
     Args:
         directory: the model folder.
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU where there is one.
+        runtime: the converted model to run instead of the weights: a folder of ``runtimes`` beside the model folder,
+            such as ``onnx``, whose digests are checked; ``''`` or ``torch`` for the weights themselves.
 
     Raises:
-        ArchiveError: the manifest or the weights are missing or unreadable, or their classes differ.
-        ConfigError: the device does not exist.
+        ArchiveError: the manifest, the weights or the runtime are missing or unreadable, or their classes differ.
+        ConfigError: the device or a library that the runtime needs does not exist.
     """
 
-    def __init__(self, directory: Path, *, device: str = "cpu") -> None:
+    def __init__(self, directory: Path, *, device: str = "cpu", runtime: str = "") -> None:
         self.manifest = load_manifest(directory)
-        weights = directory / self.manifest.weights
-        if not weights.is_file():
-            raise ArchiveError(f"The weights {self.manifest.weights!r} are missing from {str(directory)!r}.")
-        self._runtime = find_framework(self.manifest.framework).open_runtime(weights, self.manifest.imgsz, device)
+        self._runtime, origin = _open(directory, self.manifest, device, runtime)
         if self._runtime.names != self.manifest.classes:
-            raise ArchiveError(_class_difference(self.manifest.classes, self._runtime.names, weights))
+            raise ArchiveError(_class_difference(self.manifest.classes, self._runtime.names, origin))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -81,6 +80,18 @@ class Detector:
             rows = self._runtime.predict(image, conf=conf, iou=iou, max_det=max_det)
             found.append(_detections(rows, image.shape[1], image.shape[0]))
         return found
+
+
+def _open(directory: Path, manifest: ModelManifest, device: str, runtime: str) -> tuple[Runtime, Path]:
+    """What predicts, and the file or folder it was made of."""
+    if runtime not in {"", "torch"}:
+        from components.shared.detection.engine_runtime import open_runtime  # noqa: PLC0415 - not in every archive
+
+        return open_runtime(directory, runtime, device=device), directory.parent / "runtimes" / runtime
+    weights = directory / manifest.weights
+    if not weights.is_file():
+        raise ArchiveError(f"The weights {manifest.weights!r} are missing from {str(directory)!r}.")
+    return find_framework(manifest.framework).open_runtime(weights, manifest.imgsz, device), weights
 
 
 def _class_difference(declared: tuple[str, ...], learned: tuple[str, ...], weights: Path) -> str:

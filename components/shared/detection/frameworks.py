@@ -14,6 +14,7 @@ from components.shared.errors import ArchiveError
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float64]  # (N, 6): left, top, right, bottom, score, label
 _SUFFIX = "_runtime"
+_NO_FRAMEWORKS = frozenset({"engine"})  # the runtime of converted models, whatever framework they are from
 
 
 class Runtime(Protocol):
@@ -50,7 +51,7 @@ class Framework:
 def known_frameworks() -> tuple[str, ...]:
     """Names of the frameworks whose runtimes are here; a packed model brings its own one only."""
     found = Path(__file__).parent.glob(f"*{_SUFFIX}.py")
-    return tuple(sorted(path.stem.removesuffix(_SUFFIX) for path in found))
+    return tuple(sorted({path.stem.removesuffix(_SUFFIX) for path in found} - _NO_FRAMEWORKS))
 
 
 def find_framework(name: str) -> Framework:

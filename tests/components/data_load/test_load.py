@@ -324,6 +324,7 @@ load(LoadOptions(sys.argv[1], name="demo"), sys.argv[2], Path("out"), Path("repo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["image 4 of", "committing"])
 def test_a_killed_load_leaves_no_dataset_and_running_again_completes_it(tmp_path: Path, moment: str) -> None:
     source = write_coco(tmp_path / "source", pictures(6))

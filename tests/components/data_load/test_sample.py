@@ -79,6 +79,7 @@ def digest(folder: Path) -> str:
     return digest_of_digests(sha256_tree(folder))
 
 
+@pytest.mark.slow
 def test_equal_arguments_give_equal_bytes_in_another_process(tmp_path: Path) -> None:
     write_sample(tmp_path / "here", images=20, edge=96, seed=3)
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
@@ -127,6 +128,7 @@ def test_a_box_holds_the_tool_and_not_its_shadow(tool: str) -> None:
     assert max(scene.boxes()[0][2:]) <= 256 * LARGEST * 1.2
 
 
+@pytest.mark.slow
 def test_screwdrivers_are_four_times_as_frequent_as_the_other_tools(shown: list[tuple[str, ...]]) -> None:
     counts = Counter(tool for tools in shown for tool in tools)
     others = [counts[tool] for tool in TOOLS if tool != "screwdriver"]
@@ -134,6 +136,7 @@ def test_screwdrivers_are_four_times_as_frequent_as_the_other_tools(shown: list[
     assert max(others) - min(others) <= 4
 
 
+@pytest.mark.slow
 def test_a_few_images_show_no_tool_and_none_shows_more_than_five(shown: list[tuple[str, ...]]) -> None:
     counts = Counter(len(tools) for tools in shown)
     assert 5 <= counts[0] <= 15
@@ -158,7 +161,10 @@ def test_no_box_covers_more_than_a_fifth_of_another_when_laid() -> None:
                 assert min(across, down) <= 0 or across * down <= 1.5 * MOST_COVERED * smaller
 
 
-@pytest.mark.parametrize(("images", "edge", "seed"), [(20, 96, 1), (48, 128, 0), (30, 200, 9)])
+@pytest.mark.parametrize(
+    ("images", "edge", "seed"),
+    [(20, 96, 1), pytest.param(48, 128, 0, marks=pytest.mark.slow), pytest.param(30, 200, 9, marks=pytest.mark.slow)],
+)
 def test_the_planted_defects_are_the_only_ones(tmp_path: Path, images: int, edge: int, seed: int) -> None:
     write_sample(tmp_path, images=images, edge=edge, seed=seed)
     document = json.loads((tmp_path / ANNOTATIONS).read_text(encoding="utf-8"))
@@ -223,6 +229,7 @@ def test_the_listener_hears_of_every_image_and_of_the_end(tmp_path: Path) -> Non
     assert heard[-1] == 1.0
 
 
+@pytest.mark.slow
 def test_a_large_image_shows_a_large_tool() -> None:
     scene = compose(np.random.default_rng(0), ["wheelbarrow"], 2048)
     assert scene.pixels.shape == (2048, 2048, 3)

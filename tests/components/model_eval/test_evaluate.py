@@ -122,7 +122,7 @@ def test_an_image_that_does_not_decode_is_named(oracle: Any, random_set: Any, tm
         )
 
 
-@pytest.mark.parametrize("classes", [1, 80])
+@pytest.mark.parametrize("classes", [1, pytest.param(80, marks=pytest.mark.slow)])
 def test_the_report_is_one_page_below_five_megabytes(
     evaluate_case: Evaluate, random_set: Any, tmp_path: Path, classes: int
 ) -> None:

@@ -1,21 +1,27 @@
 """The registry: a version is there as a whole or not at all, and the champion is always a whole version."""
 
 import hashlib
-import json
+import os
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.model_publish.publish import Published, publish
+from components.shared.alias_history import Why, read_moves
 from components.shared.aliases import find_alias
-from components.shared.archive import ArchiveManifest, load_archive_manifest
-from components.shared.errors import ArchiveError, ProofError
-from components.shared.registry import ModelRecord
+from components.shared.archive import load_archive_manifest
+from components.shared.errors import ArchiveError, FormatError, ProofError
+from components.shared.model_lineage import Gate, code_version
+from components.shared.registry import ModelRecord, archive_key, fetch_archive, find_champion
 from components.shared.store import Store, open_store
 
 ROOT = Path(__file__).parents[3]
@@ -23,34 +29,25 @@ PROOF = {"tensors_compared": 12.0, "boxes_compared": 30.0}
 MODELS = "models/shapes"
 
 
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+SMALL: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("small_archive.py")))
+make_archive: Callable[..., Path] = SMALL["make_archive"]
+make_predictions: Callable[..., Path] = SMALL["make_predictions"]
 
 
-def make_archive(folder: Path, content: str, bento: bytes = b"") -> Path:
-    """An archive folder as model_pack leaves it; what is inside the bento does not matter here."""
-    folder.mkdir(parents=True)
-    (folder / "model.bento").write_bytes(bento or content.encode() * 1000)
-    ArchiveManifest(
-        name="shapes",
-        tag=f"shapes:{digest(content)[:16]}",
-        model_digest=digest(f"{content} model"),
-        content_digest=digest(content),
-        source_files={},
-        bento_files={},
-        classes=("bar", "block"),
-        imgsz=64,
-        requirements=("numpy==2",),
-        licences=(),
-    ).save(folder)
-    return folder
+def version_of(folder: Path) -> str:
+    return load_archive_manifest(folder).content_digest
 
 
-def make_predictions(folder: Path, score: float = 0.9) -> Path:
-    (folder / "coco").mkdir(parents=True)
-    (folder / "evaluation.json").write_text(json.dumps({"map50": score}))
-    (folder / "coco" / "detections.json").write_text("[]")
-    return folder
+def bento_of(store: Store, version: str) -> bytes:
+    """The one archive of a version, under the name of its digest."""
+    (key,) = (k for k in keys(store) if k.startswith(f"{MODELS}/versions/{version}/archive/") and k.endswith(".bento"))
+    data = store.read(key)
+    assert key.split("/")[-2] == hashlib.sha256(data).hexdigest()
+    return data
+
+
+def record_of(store: Store, version: str) -> ModelRecord:
+    return ModelRecord.model_validate_json(store.read(f"{MODELS}/versions/{version}/model.json"))
 
 
 @pytest.fixture
@@ -88,23 +85,24 @@ def test_a_version_holds_the_archive_its_evaluation_and_a_record(
     store_uri: str, register: Publish, archive: Path, predictions: Path
 ) -> None:
     published = register(store_uri)
-    store, home = open_store(store_uri), f"{MODELS}/versions/{digest('one')}"
+    store, version = open_store(store_uri), version_of(archive)
+    home, sha256 = f"{MODELS}/versions/{version}", hashlib.sha256((archive / "model.bento").read_bytes()).hexdigest()
     found = [key.removeprefix(f"{home}/") for key in keys(store) if key.startswith(home)]
     evaluation = found[2].split("/")[1]
     assert found == [
-        "archive/manifest.json",
-        "archive/model.bento",
+        f"archive/{sha256}/manifest.json",
+        f"archive/{sha256}/model.bento",
         f"evaluations/{evaluation}/coco/detections.json",
         f"evaluations/{evaluation}/evaluation.json",
         "model.json",
     ]
-    assert store.read(f"{home}/archive/model.bento") == (archive / "model.bento").read_bytes()
+    assert bento_of(store, version) == (archive / "model.bento").read_bytes()
     kept = store.read(f"{home}/evaluations/{evaluation}/evaluation.json")
     assert kept == (predictions / "evaluation.json").read_bytes()
-    assert published == Published("shapes", digest("one"), champion=True)
+    assert published == Published("shapes", version, champion=True)
     champion = find_alias(store, MODELS, "champion")
     assert champion
-    assert champion.version == digest("one")
+    assert champion.version == version
 
 
 def test_the_record_says_what_the_archive_is_and_what_was_proved(
@@ -131,7 +129,8 @@ def test_the_record_is_written_after_everything_it_speaks_of(
         monkeypatch.setattr(type(local), method, record)
     register(local.uri)
     names = [key.rpartition("/")[2] for key in dict.fromkeys(order)]
-    assert names.index("model.json") == len(names) - 2
+    assert names.index("model.json") == len(names) - 3
+    assert names[-2].startswith("00000000-"), "the note of the champion's move"
     assert names[-1] == "champion.json"
 
 
@@ -147,7 +146,7 @@ def test_a_second_evaluation_of_a_version_is_kept_beside_the_first(
     local: Store, register: Publish, tmp_path: Path
 ) -> None:
     register(local.uri)
-    register(local.uri, predictions=make_predictions(tmp_path / "later", 0.8))
+    register(local.uri, predictions=make_predictions(tmp_path / "later", map50=0.8))
     assert len({key.split("/")[5] for key in keys(local) if "/evaluations/" in key}) == 2
 
 
@@ -170,14 +169,16 @@ def test_the_champion_stays_when_a_worse_model_comes_and_moves_when_a_better_one
     assert register(local.uri, archive=two).champion
     champion = find_alias(local, MODELS, "champion")
     assert champion
-    assert champion.version == digest("two")
+    assert champion.version == version_of(two)
 
 
 @pytest.mark.parametrize("proof", [{}, {"boxes_compared": 3.0}, {"tensors_compared": 0.0}])
 def test_nothing_is_published_without_a_proof(
     local: Store, archive: Path, predictions: Path, proof: dict[str, float]
 ) -> None:
-    with pytest.raises(ProofError, match=f"'shapes:{digest('one')[:16]}' was not proved .*: run model_test first"):
+    with pytest.raises(
+        ProofError, match=f"'shapes:{version_of(archive)[:16]}' was not proved .*: run model_test first"
+    ):
         publish(archive, predictions, local.uri, passed=True, proof=proof)
     assert keys(local) == []
 
@@ -194,21 +195,19 @@ def test_racing_publishers_leave_every_version_whole_and_one_champion(
     archives = [make_archive(tmp_path / f"racer{number}", f"racer {number}") for number in range(6)]
     with ThreadPoolExecutor(6) as pool:
         versions = [result.version for result in pool.map(lambda folder: register(local.uri, archive=folder), archives)]
-    assert versions == [digest(f"racer {number}") for number in range(6)]
+    assert versions == [version_of(folder) for folder in archives]
     for version in versions:
-        record = ModelRecord.model_validate_json(local.read(f"{MODELS}/versions/{version}/model.json"))
-        bento = local.read(f"{MODELS}/versions/{version}/archive/model.bento")
-        assert hashlib.sha256(bento).hexdigest() == record.bento_sha256
+        assert hashlib.sha256(bento_of(local, version)).hexdigest() == record_of(local, version).bento_sha256
     champion = find_alias(local, MODELS, "champion")
     assert champion
     assert champion.version in versions
     assert champion.sequence == 5, "no move was lost"
 
 
-def test_racing_publishers_of_one_version_agree(local: Store, register: Publish) -> None:
+def test_racing_publishers_of_one_version_agree(local: Store, register: Publish, archive: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = set(pool.map(lambda _: register(local.uri), range(4)))
-    assert results == {Published("shapes", digest("one"), champion=True)}
+    assert results == {Published("shapes", version_of(archive), champion=True)}
     champion = find_alias(local, MODELS, "champion")
     assert champion
     assert champion.sequence == 0
@@ -241,7 +240,8 @@ def kill(archive: Path, predictions: Path, uri: str, method: str, key: str) -> N
 @pytest.mark.parametrize(
     ("method", "key"),
     [
-        ("upload", "/archive/manifest.json"),
+        ("upload", "/manifest.json"),
+        ("upload", "/model.bento"),
         ("upload", "/evaluation.json"),
         ("create", "/model.json"),
     ],
@@ -259,27 +259,158 @@ def test_a_kill_after_the_record_leaves_a_whole_version_that_is_not_yet_the_cham
     local: Store, register: Publish, archive: Path, predictions: Path
 ) -> None:
     kill(archive, predictions, local.uri, "swap", "/champion.json")
-    ModelRecord.model_validate_json(local.read(f"{MODELS}/versions/{digest('one')}/model.json"))
+    record_of(local, version_of(archive))
     assert find_alias(local, MODELS, "champion") is None
     assert register(local.uri).champion
 
 
+@pytest.fixture
+def repacked(tmp_path: Path) -> Path:
+    """The same model, packed into other bytes by another release."""
+    return make_archive(tmp_path / "repacked", "one", preset=6)
+
+
 def test_another_packing_of_the_same_content_replaces_what_a_killed_attempt_left(
-    local: Store, register: Publish, archive: Path, predictions: Path, tmp_path: Path
+    local: Store, register: Publish, archive: Path, predictions: Path, repacked: Path, tmp_path: Path
 ) -> None:
+    assert version_of(repacked) == version_of(archive)
     kill(archive, predictions, local.uri, "create", "/model.json")
-    repacked = make_archive(tmp_path / "repacked", "one", bento=b"the same model, packed by another release")
     version = register(local.uri, archive=repacked).version
-    record = ModelRecord.model_validate_json(local.read(f"{MODELS}/versions/{version}/model.json"))
-    kept = local.read(f"{MODELS}/versions/{version}/archive/model.bento")
-    assert hashlib.sha256(kept).hexdigest() == record.bento_sha256
+    record = record_of(local, version)
+    assert record.bento_sha256 == hashlib.sha256((repacked / "model.bento").read_bytes()).hexdigest()
+    fetched = fetch_archive(local, record, tmp_path / "fetched")
+    assert (fetched / "model.bento").read_bytes() == (repacked / "model.bento").read_bytes()
 
 
-def test_a_record_is_never_rewritten(local: Store, register: Publish, tmp_path: Path) -> None:
+def test_a_record_and_its_archive_are_never_rewritten(local: Store, register: Publish, repacked: Path) -> None:
     version = register(local.uri).version
-    key = f"{MODELS}/versions/{version}/model.json"
-    before = local.read(key)
-    register(local.uri, archive=make_archive(tmp_path / "repacked", "one", bento=b"other bytes"))
-    assert local.read(key) == before
-    kept = local.read(f"{MODELS}/versions/{version}/archive/model.bento")
-    assert hashlib.sha256(kept).hexdigest() == json.loads(before)["bento_sha256"]
+    before, kept = record_of(local, version), bento_of(local, version)
+    register(local.uri, archive=repacked)
+    assert record_of(local, version) == before
+    assert bento_of(local, version) == kept, "the other packing is not left beside it"
+
+
+def test_an_archive_damaged_in_the_store_is_replaced_by_publishing_again(
+    local: Store, register: Publish, archive: Path, tmp_path: Path
+) -> None:
+    version = register(local.uri).version
+    record = record_of(local, version)
+    local.write(f"{archive_key(record)}/model.bento", b"damaged")
+    register(local.uri)
+    fetched = fetch_archive(local, record, tmp_path / "fetched")
+    assert (fetched / "model.bento").read_bytes() == (archive / "model.bento").read_bytes()
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+from components.model_publish.publish import publish
+
+Path(sys.argv[4]).touch()
+while not Path(sys.argv[5]).exists():
+    time.sleep(0.001)
+publish(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], passed=True, proof={"tensors_compared": 1.0})
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_racing_with_other_packings_of_one_version_leave_one_whole_champion(
+    store_uri: str, archive: Path, repacked: Path, predictions: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ready, go = [tmp_path / "ready-0", tmp_path / "ready-1"], tmp_path / "go"
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(folder), str(predictions), store_uri, str(flag), str(go)], env=environment
+        )
+        for folder, flag in zip((archive, repacked), ready, strict=True)
+    ]
+    deadline = time.monotonic() + 60
+    while not all(flag.exists() for flag in ready) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    go.touch()
+    assert [racer.wait(60) for racer in racers] == [0, 0]
+    store, version = open_store(store_uri), version_of(archive)
+    record = record_of(store, version)
+    assert hashlib.sha256(bento_of(store, version)).hexdigest() == record.bento_sha256
+    assert find_champion(store, "shapes") == version
+    fetch_archive(store, record, tmp_path / "fetched")
+    (move,) = read_moves(store, MODELS, "champion")
+    assert (move.version, move.former, move.why) == (version, None, Why.PUBLISH)
+
+
+def test_the_record_says_where_the_model_comes_from_and_how_it_was_judged(
+    local: Store, register: Publish, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_RUN_ID", "20261121-run")
+    lineage = record_of(
+        local, register(local.uri, predictions=make_predictions(tmp_path / "judged", archive)).version
+    ).lineage
+    assert (lineage.run, lineage.code, lineage.framework) == ("20261121-run", code_version(), "ultralytics")
+    assert lineage.datasets == {"train": "a" * 64, "val": "b" * 64, "test": "e" * 64}
+    assert (lineage.parameters, lineage.libraries) == ({"lr0": 0.01, "epochs": 3}, {"torch": "2.15"})
+    assert (lineage.training, lineage.evaluation) == ({"map50": 0.8}, {"map50": 0.9, "map50_95": 0.45})
+    assert lineage.gate == Gate(passed=True)
+    assert [key for key in keys(local) if f"/evaluations/{lineage.evaluation_id}/quality.json" in key]
+
+
+def test_an_evaluation_that_did_not_pass_has_the_last_word(
+    local: Store, register: Publish, archive: Path, tmp_path: Path
+) -> None:
+    judged = make_predictions(tmp_path / "judged", archive, passed=False, reasons=("mAP50 is too low.",))
+    published = register(local.uri, predictions=judged, passed=True)
+    assert not published.champion
+    assert record_of(local, published.version).lineage.gate == Gate(passed=False, reasons=("mAP50 is too low.",))
+
+
+def test_the_evaluation_of_another_model_is_refused(local: Store, register: Publish, tmp_path: Path) -> None:
+    other = make_predictions(tmp_path / "other", make_archive(tmp_path / "two", "two"))
+    with pytest.raises(ProofError, match=r"is of model .*, not of 'shapes:"):
+        register(local.uri, predictions=other)
+    assert keys(local) == []
+
+
+def test_an_evaluation_that_is_none_is_refused(local: Store, register: Publish, predictions: Path) -> None:
+    (predictions / "quality.json").write_text("[]")
+    with pytest.raises(FormatError, match="is no evaluation"):
+        register(local.uri)
+    assert keys(local) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"no tar", "is not a complete xz tar"), (None, "'model.bento' is missing")],
+)
+def test_a_broken_archive_is_refused(
+    local: Store, register: Publish, archive: Path, content: bytes | None, message: str
+) -> None:
+    (archive / "model.bento").unlink()
+    if content is not None:
+        (archive / "model.bento").write_bytes(content)
+    with pytest.raises(ArchiveError, match=message):
+        register(local.uri)
+    assert keys(local) == []
+
+
+def test_an_archive_cut_short_is_refused(local: Store, register: Publish, archive: Path) -> None:
+    bento = archive / "model.bento"
+    bento.write_bytes(bento.read_bytes()[:200])
+    with pytest.raises(ArchiveError, match="is not a complete xz tar"):
+        register(local.uri)
+    assert keys(local) == []
+
+
+def test_an_archive_beside_anothers_manifest_is_refused(
+    local: Store, register: Publish, archive: Path, tmp_path: Path
+) -> None:
+    other = make_archive(tmp_path / "two", "two")
+    shutil.copyfile(other / "model.bento", archive / "model.bento")
+    with pytest.raises(ArchiveError, match="is not the one its manifest describes"):
+        register(local.uri)
+    assert keys(local) == []
+
+
+def test_a_proof_that_says_it_failed_is_none(local: Store, archive: Path, predictions: Path) -> None:
+    with pytest.raises(ProofError, match="was not proved"):
+        publish(archive, predictions, local.uri, passed=True, proof={"tensors_compared": 3.0, "passed": 0.0})
+    assert keys(local) == []

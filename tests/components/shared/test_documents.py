@@ -134,6 +134,7 @@ def test_broken_yaml_is_named_with_its_line(broken: bytes) -> None:
         parse_yaml(broken, "a.yaml")
 
 
+@pytest.mark.slow
 def test_a_long_list_of_yaml_is_read_in_no_time() -> None:
     started = time.process_time()
     assert len(parse_yaml(b"- a\n" * 150_000, "a.yaml", text=True)) == 150_000

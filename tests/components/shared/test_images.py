@@ -183,7 +183,15 @@ def test_a_bomb_costs_neither_memory_nor_time(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("kind", ["gigapixels", "one bit", "just below the pixel limit", "jpeg"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("gigapixels", marks=pytest.mark.slow),
+        "one bit",
+        pytest.param("just below the pixel limit", marks=pytest.mark.slow),
+        "jpeg",
+    ],
+)
 def test_a_bomb_is_not_decoded_later_either(kind: str) -> None:
     with pytest.raises(UnsafeInputError, match="pixels"):
         decode(bombs()[kind])

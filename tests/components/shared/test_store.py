@@ -19,6 +19,8 @@ from components.shared.store import Store, open_store
 from components.shared.store_file import FileStore
 from components.shared.store_s3 import S3Store
 
+FILE_AND_SLOW_S3 = ["file", pytest.param("s3", marks=pytest.mark.slow)]
+
 
 @pytest.fixture
 def store(store_uri: str) -> Store:
@@ -113,11 +115,13 @@ def test_swap_replaces_only_what_was_expected(store: Store) -> None:
     assert not store.exists("absent")
 
 
+@pytest.mark.parametrize("store_uri", FILE_AND_SLOW_S3, indirect=True)
 def test_of_racing_creates_one_wins(store: Store) -> None:
     for turn in range(4):
         assert _winners(lambda who, turn=turn: store.create(f"race/{turn}", b"%d" % who)) == 1
 
 
+@pytest.mark.parametrize("store_uri", FILE_AND_SLOW_S3, indirect=True)
 def test_of_racing_swaps_one_wins(store: Store) -> None:
     store.write("k", b"start")
     for turn in range(4):
@@ -172,6 +176,7 @@ def test_listing_is_sorted_by_key_and_bounded_by_the_prefix(store: Store) -> Non
     assert next(iter(store.list("p"))).tag != before
 
 
+@pytest.mark.parametrize("store_uri", FILE_AND_SLOW_S3, indirect=True)
 def test_a_listing_tells_when_an_object_was_written_or_touched(store: Store) -> None:
     before = time.time() - 2  # a store may keep whole seconds
     store.write("k", b"data")
