@@ -31,6 +31,16 @@ settings.register_profile("fast", _PROFILE, max_examples=10)
 settings.load_profile("full")  # --hypothesis-profile takes another
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Name each test's ``xdist_group`` where the scheduler looks for it: pytest-xdist 3.8 cannot in pytest 9.2."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        mark, identity = item.get_closest_marker("xdist_group"), getattr(item, "_id", None)
+        if mark is not None and identity is not None and not item.nodeid.endswith(f"@{mark.args[0]}"):
+            item._id = type(identity).parse(f"{item.nodeid}@{mark.args[0]}")  # type: ignore[attr-defined]
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A running SeaweedFS: where it listens, who may use it and the bucket it has."""

@@ -2,10 +2,11 @@
 
 import hashlib
 import importlib.metadata
+import math
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.shared.errors import CorruptionError
 from components.shared.store import Store
@@ -62,7 +63,7 @@ class Quality(BaseModel):
     Attributes:
         passed: the quality gate.
         reasons: why it did not pass.
-        metrics: by name; ``map50`` and ``map50_95`` among them.
+        metrics: finite numbers by name; ``map50`` and ``map50_95`` among them.
         facts: what was evaluated on what: ``model``, ``model digest``, ``dataset``, ``dataset version``, ``split``.
         per_class: a row for each class: ``category``, ``ap50_95``, ``ap50`` and more.
     """
@@ -74,6 +75,15 @@ class Quality(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     facts: dict[str, object] = Field(default_factory=dict)
     per_class: tuple[dict[str, object], ...] = ()
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _numbers(cls, found: object) -> object:
+        """Finite numbers only: an evaluation may say more of a metric, or that it is not defined."""
+        if not isinstance(found, dict):
+            return found
+        plain = {name: value for name, value in found.items() if type(value) in {int, float}}
+        return {name: value for name, value in plain.items() if math.isfinite(value)}
 
     @property
     def gate(self) -> Gate:

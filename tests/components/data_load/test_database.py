@@ -22,6 +22,7 @@ from components.shared.errors import ConfigError, SourceError
 from components.shared.formats.base import PARSED_ANNOTATIONS, PARSED_IMAGES, Parsed
 from components.shared.ledger import Rule
 
+pytestmark = pytest.mark.xdist_group("database")
 psycopg = pytest.importorskip("psycopg", reason="the optional extra 'sql' is not installed")
 
 TABLE = """create table boxes (

@@ -1,6 +1,7 @@
 """The registry: a version is there as a whole or not at all, and the champion is always a whole version."""
 
 import hashlib
+import json
 import os
 import runpy
 import shutil
@@ -375,6 +376,17 @@ def test_an_evaluation_that_is_none_is_refused(local: Store, register: Publish, 
     with pytest.raises(FormatError, match="is no evaluation"):
         register(local.uri)
     assert keys(local) == []
+
+
+def test_an_evaluation_may_say_more_than_the_registry_reads(
+    local: Store, register: Publish, archive: Path, tmp_path: Path
+) -> None:
+    judged = make_predictions(tmp_path / "judged", archive)
+    quality = json.loads((judged / "quality.json").read_text())
+    quality["metrics"] |= {"map_small": None, "interval": {"low": 0.1}, "images": 12}
+    (judged / "quality.json").write_text(json.dumps(quality | {"slices": [], "intervals": {}}))
+    lineage = record_of(local, register(local.uri, predictions=judged).version).lineage
+    assert lineage.evaluation == {"map50": 0.9, "map50_95": 0.45, "images": 12}
 
 
 @pytest.mark.parametrize(

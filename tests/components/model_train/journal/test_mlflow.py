@@ -20,6 +20,7 @@ from components.model_train.journal import Journal
 from components.model_train.story import Epoch
 from components.shared.store import Store
 
+pytestmark = pytest.mark.xdist_group("mlflow")
 SETTINGS = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_DISABLE_TELEMETRY")
 EPOCHS = "progress/r1/model_train.epochs.jsonl"
 MakeJournal = Callable[..., Journal]

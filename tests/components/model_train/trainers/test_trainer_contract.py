@@ -259,8 +259,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 
 @pytest.mark.parametrize(
     ("where", "epoch", "batch"),
-    [("epoch_done", 1, 0), ("epoch_done", 2, 0), ("batch_done", 2, 1), ("batch_done", 3, 2)],
-    ids=["after epoch 1", "after epoch 2", "within epoch 2", "within epoch 3"],
+    [("epoch_done", 1, 0), ("batch_done", 3, 2)],
+    ids=["after epoch 1", "within epoch 3"],
 )
 def test_killed_and_resumed_it_ends_with_the_same_weights_bit_for_bit(
     bench: Bench, whole: tuple[TrainingRun, Recorder], where: str, epoch: int, batch: int

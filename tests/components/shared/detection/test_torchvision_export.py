@@ -62,7 +62,7 @@ def assert_same(runtime: EngineRuntime, original: TorchvisionRuntime) -> None:
         expected = original.predict(pixels, conf=0.1, iou=0.5, max_det=50)
         found = runtime.predict(pixels, conf=0.1, iou=0.5, max_det=50)
         assert len(expected) > 3
-        tolerance = np.array([0.1, 0.1, 0.1, 0.1, 1e-3, 0])
+        tolerance = np.array([1, 1, 1, 1, 1e-3, 0])  # pixels; a network that was never trained magnifies rounding
         alike = (np.abs(found[None] - expected[:, None]) <= tolerance).all(axis=2).any(axis=1)
         assert alike.mean() >= 0.9
 
@@ -82,6 +82,8 @@ def test_a_converted_faster_rcnn_finds_what_its_weights_find(tmp_path: Path) -> 
     export(weights, tmp_path / "onnx", "onnx", imgsz=IMGSZ)
     original = TorchvisionRuntime(weights, imgsz=IMGSZ, device="cpu")
     assert_same(EngineRuntime(tmp_path / "onnx"), original)
+    with pytest.raises(ArchiveError, match="cannot be converted to 'openvino', whose files differ each time"):
+        export(weights, tmp_path / "openvino", "openvino", imgsz=IMGSZ)
 
 
 def test_torchscript_is_refused(weights: Path, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "batches of like shape": {"options": {"rect": True}},
     "nadam, frozen, weighed": {"optimizer": "NAdam", "freeze": 2, "options": {"cls_pw": 0.5, "weight_decay": 0.01}},
 }
+RESUMED = {"adamw": (1, 2, 3), "sgd in a long warm-up": (1, 3), "musgd gathering two batches": (1, 3)}
 
 
 def assert_same_weights(one: TrainingRun, other: TrainingRun) -> None:
@@ -50,13 +51,13 @@ def without_times(run: TrainingRun) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_a_training_interrupted_after_any_epoch_ends_with_the_same_weights(
-    make_job: Job, listener: Any, tmp_path: Path, case: dict[str, Any]
+    make_job: Job, listener: Any, tmp_path: Path, name: str
 ) -> None:
-    settings = {"epochs": 4, "batch": 3, **case}
+    settings = {"epochs": 4, "batch": 3, **CASES[name]}
     whole = UltralyticsTrainer().train(make_job("whole", **settings), listener(tmp_path / "snapshots"))
-    for epoch in (1, 2, 3):
+    for epoch in RESUMED.get(name, (2,)):
         watch = listener()
         job = make_job(f"from{epoch}", resume=tmp_path / "snapshots" / str(epoch), **settings)
         resumed = UltralyticsTrainer().train(job, watch)
