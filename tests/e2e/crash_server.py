@@ -132,7 +132,7 @@ def copy_in_halves(source: str | Path, target: str | Path, points: Points) -> No
 
 
 def write_in_halves(path: Path, data: bytes, points: Points) -> None:
-    with path.open("xb") as handle:
+    with path.open("wb") as handle:
         for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
             handle.write(piece)
             handle.flush()

@@ -126,6 +126,7 @@ sys.exit(submit.main(["--local", "--runs", sys.argv[1]]))
 """
 
 
+@pytest.mark.slow
 def test_told_to_stop_twice_a_run_ends_at_once_with_no_process_left(tmp_path: Path) -> None:
     code = COMMAND.replace("STUBBORN", repr(STUBBORN))
     command = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -138,6 +138,7 @@ def test_many_detections_of_one_class_on_one_image_are_cut_as_pycocotools_cuts_t
     assert 0 < metrics.summary["ar_1"] < metrics.summary["ar_10"] < metrics.summary["ar_100"]
 
 
+@pytest.mark.slow
 def test_a_set_large_enough_for_the_engine_to_share_the_work_out_gives_the_same_numbers() -> None:
     recipe = Recipe(11, 200, 20, 1500, 8000, ties=True, crowd=0.05, outlines=True, strangers=True, sparse=True)
 
@@ -250,6 +251,7 @@ def test_the_engine_agrees_on_real_boxes_with_crowds_and_outlines() -> None:
     assert set(metrics.summary) == set(SUMMARY)
 
 
+@pytest.mark.slow
 def test_the_engine_agrees_on_real_yolo_labels() -> None:
     labels = DATA / "coco128_yolo" / "labels"
     if not labels.is_dir():

@@ -129,6 +129,7 @@ def test_classes_that_are_not_asked_for_are_left_out(random_set: Callable[..., A
     assert counts_at(part, "class 1", 0, 0) == counts_at(whole, "class 1", 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 80])
 def test_a_hundred_thousand_predictions_stay_below_600_kilobytes(classes: int) -> None:
     random = np.random.default_rng(0)

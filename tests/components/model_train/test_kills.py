@@ -113,7 +113,7 @@ def ends_the_same(store: str, tmp_path: Path, number: int, seed: int) -> None:
             if number == signal.SIGTERM and FINISHED.search("".join(running.lines)):
                 finished = running.last(FINISHED)
                 kept = max(running.last(SAVED), running.last(RESUMED))
-                assert kept == finished or finished == EPOCHS, running.lines  # of the last epoch there is no checkpoint
+                assert finished in {kept, EPOCHS}, running.lines  # of the last epoch there is no checkpoint
             saved = max(saved, running.last(SAVED), running.last(RESUMED))
     result = json.loads((tmp_path / f"attempt-{attempt}" / "result.json").read_text())
     assert result["weights"] == uninterrupted(tmp_path)

@@ -56,6 +56,7 @@ def assert_same(ours: Detections, theirs: Detections) -> None:
     np.testing.assert_allclose(ours.boxes, theirs.boxes, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", FLOAT)
 def test_a_converted_model_finds_what_the_checkpoint_finds(archive: Path, runtime: str) -> None:
     original, converted = Detector(archive / "model"), Detector(archive / "model", runtime=runtime)
@@ -66,6 +67,7 @@ def test_a_converted_model_finds_what_the_checkpoint_finds(archive: Path, runtim
     assert theirs.scores.size > 5
 
 
+@pytest.mark.slow
 def test_eight_bits_find_nearly_the_same(archive: Path) -> None:
     pixels = image(1)
     (theirs,) = Detector(archive / "model").predict([pixels], conf=0.5)

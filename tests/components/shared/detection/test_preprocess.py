@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -35,11 +35,14 @@ def test_letterbox_and_stretch_give_the_pixels_of_ultralytics(
 
 @given(width=sizes, height=sizes, square=st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_boxes_come_back_to_the_image_where_ultralytics_puts_them(width: int, height: int, square: bool) -> None:
+def test_boxes_come_back_where_ultralytics_puts_them_if_it_guesses_right(width: int, height: int, square: bool) -> None:
     prepare_environment()
     from ultralytics.utils.ops import scale_boxes  # noqa: PLC0415 - after the environment is prepared
 
     canvas, placement = place(noise(width, height), InputContract(imgsz=160, square=square))
+    gain = min(canvas.shape[0] / height, canvas.shape[1] / width)  # it does not remember what the image was scaled by
+    assume(max(round(width * gain), 1) == round(placement.scale_x * width))
+    assume(max(round(height * gain), 1) == round(placement.scale_y * height))
     corners = np.random.default_rng(1).uniform(-20, 180, (20, 4))
     theirs = scale_boxes(canvas.shape[:2], corners.copy(), (height, width))
     np.testing.assert_allclose(placement.to_image(corners), theirs, atol=1e-9)

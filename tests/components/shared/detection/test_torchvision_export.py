@@ -67,6 +67,7 @@ def assert_same(runtime: EngineRuntime, original: TorchvisionRuntime) -> None:
         assert alike.mean() >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_a_converted_retinanet_finds_what_its_weights_find(weights: Path, tmp_path: Path, runtime: str) -> None:
     spec = export(weights, tmp_path / "one", runtime, imgsz=IMGSZ)
@@ -86,6 +87,7 @@ def test_a_converted_faster_rcnn_finds_what_its_weights_find(tmp_path: Path) -> 
         export(weights, tmp_path / "openvino", "openvino", imgsz=IMGSZ)
 
 
+@pytest.mark.slow
 def test_torchscript_is_refused(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="cannot be converted to 'torchscript': use 'onnx' or 'openvino'"):
         export(weights, tmp_path, "torchscript", imgsz=IMGSZ)
