@@ -37,9 +37,9 @@ def describe_setting(setting: Mapping[str, object]) -> str:
 
 
 def flat_setting(setting: Mapping[str, object]) -> dict[str, object]:
-    """A setting with its hyperparameters beside its parameters."""
+    """A setting with its hyperparameters after its parameters; on its way it may have lost its order."""
     flat: dict[str, object] = {}
-    for name, value in plain_setting(setting).items():
+    for name, value in sorted(plain_setting(setting).items(), key=lambda item: isinstance(item[1], Mapping)):
         flat |= {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat
 

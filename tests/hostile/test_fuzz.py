@@ -100,7 +100,15 @@ def test_noise_gives_rows_ledger_entries_or_one_sentence(name: str, raw: bytes, 
 @pytest.mark.parametrize("target", ["json", "xml", "yaml", "groundtruth"])
 def test_the_fuzzer_finds_nothing_in_a_short_while(target: str, tmp_path: Path) -> None:
     pytest.importorskip("atheris", reason="atheris is not installed")
-    command = [sys.executable, str(SCRIPT), target, "-max_total_time=5", "-max_len=400", "-seed=1"]
+    command = [
+        sys.executable,
+        str(SCRIPT),
+        target,
+        "-max_total_time=5",
+        "-max_len=400",
+        "-seed=1",
+        "-rss_limit_mb=6000",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Done" in done.stderr
