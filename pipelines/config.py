@@ -13,8 +13,10 @@ from components.shared.errors import ConfigError, InputError
 from components.shared.expression import parse
 from components.shared.hyperparameters import check_options
 from components.shared.presets import TORCHVISION_MODELS, UNSET, is_torchvision, with_preset
+from components.shared.runtimes import check_runtimes
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+Proportion = Annotated[float, Field(ge=0, le=1)]
 NAME_PATTERN = r"^([a-z0-9][a-z0-9._-]{0,62})?$"
 LEAST_IMGSZ = 32  # pixels
 LEAST_TILE, LEAST_EDGE = 32, 10  # pixels; below, there is nothing to learn or the trainer skips the image
@@ -23,6 +25,7 @@ SHAPES = {  # in words, what the parameters with a pattern look like
     "name": "at most 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     "model": f"a file or model name that ends in .yaml, .yml or .pt, or one of {', '.join(TORCHVISION_MODELS)}",
     "device": "auto, cpu, or the number of one GPU, such as 0",
+    "model_registry": "an address such as https://registry.example:8080, without a user or password",
 }
 
 
@@ -192,8 +195,60 @@ class TrainingConfig(BaseModel):
         10, ge=1, le=10_000, description="Epochs the validation loss may stay above its minimum before that."
     )
 
+    runtimes: list[str] = Field(
+        default_factory=lambda: ["onnx"],
+        description="Faster forms of the model to pack beside its weights, as a JSON list: onnx, onnx-int8, openvino, "
+        "torchscript, tensorrt (with a GPU).",
+    )
+    serve_runtime: str = Field(
+        "auto",
+        description="What serves on a CPU: auto (the fastest that keeps the accuracy), torch or one of runtimes.",
+    )
+    max_drop: float = Field(0.01, ge=0, le=1, description="Leave out a runtime that loses more mAP50-95 than this.")
+    runtime_images: int = Field(
+        64, ge=0, description="Validation images the runtimes are measured and calibrated on; 0: all."
+    )
+    predict_tile: int = Field(
+        -1,
+        ge=-1,
+        le=16384,
+        description="Cut larger images into tiles of this edge when predicting, in pixels; 0: never; -1: as tile.",
+    )
+    tile_merge: Literal["nms", "wbf"] = Field(
+        "nms", description="How boxes of neighbouring tiles become one: suppression or weighted fusion."
+    )
+
     min_map50: float = Field(
         0.5, ge=0, le=1, description="Quality gate: the test split's mAP50 a model needs to become the champion."
+    )
+    min_map50_95: float = Field(0.0, ge=0, le=1, description="Quality gate: likewise its mAP50-95; 0: none.")
+    class_gates: dict[str, Proportion] = Field(
+        default_factory=dict, description='Quality gate: AP50 a class needs, as a JSON object: {"car": 0.6}.'
+    )
+    slice_gates: dict[str, Proportion] = Field(
+        default_factory=dict,
+        description='Quality gate: recall a slice needs: {"size:small": 0.3} (the report names the slices).',
+    )
+    champion_margin: float = Field(
+        0.05,
+        ge=-1,
+        le=1,
+        description="Quality gate: mAP50-95 a model may be worse than the champion on the same test images, at the "
+        "lower end of the 95 % interval; negative: not compared.",
+    )
+    proof_images: int = Field(
+        8, ge=0, le=10_000, description="Validation images the packed model is compared with the trained one on."
+    )
+    load_seconds: float = Field(
+        3.0, ge=0, le=3600, description="How long the packed service is asked by several clients at once; 0: not."
+    )
+    max_latency_ms: float = Field(
+        0.0, ge=0, description="What 95 % of its answers may take under that load, in milliseconds; 0: any."
+    )
+    model_registry: str = Field(
+        "",
+        pattern=r"^(https?://[^\s@]+)?$",
+        description="Address of a Kubeflow Model Registry to tell of published models; empty: none.",
     )
 
     @model_validator(mode="after")
@@ -227,6 +282,12 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"batch={batch} cannot be divided among gpus={self.gpus}: use a multiple of {self.gpus}")
         if self.imgsz and self.imgsz < LEAST_IMGSZ:
             raise ValueError(f"imgsz is {self.imgsz} pixels: use {LEAST_IMGSZ} or more, or 0 for the preset's")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_packed(self) -> Self:
+        """What model_pack would refuse after the training."""
+        check_runtimes(self.runtimes, self.serve_runtime)
         return self
 
     @model_validator(mode="after")

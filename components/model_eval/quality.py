@@ -6,12 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from components.model_eval.bootstrap import bootstrap
+from components.model_eval.calibration import calibration
 from components.model_eval.coco_metrics import coco_metrics
 from components.model_eval.confusion import confusion_matrix
 from components.model_eval.curves import CONFIDENCES, Curves, compute_curves
-from components.model_eval.evaluation import EvaluateOptions, Evaluation
+from components.model_eval.error_types import error_types
+from components.model_eval.evaluation import Diagnosis, EvaluateOptions, Evaluation
+from components.model_eval.explorer import explorer_data
 from components.model_eval.outcomes import at_confidence, sort_detections, truth_table, usable_images, with_outcomes
 from components.model_eval.per_class import per_class_table
+from components.model_eval.slices import slices
+from components.model_eval.thresholds import threshold_table
 from components.shared.dataset import Dataset
 from components.shared.detection.match import Outcome
 
@@ -62,6 +68,18 @@ def evaluate_predictions(
         options=options,
         passed=passed,
         reasons=reasons,
+        diagnosis=Diagnosis(
+            intervals=bootstrap(
+                ordered, truths, images.get_column("image_id").to_list(), dataset.classes, seed=options.seed
+            ),
+            errors=error_types(
+                predictions, truths, dataset.classes, confidence=confidence, foreground=options.report_iou
+            ),
+            slices=slices(predictions, judged, images, confidence=confidence),
+            calibration=calibration(predictions),
+            thresholds=threshold_table(curves, dataset.classes, overall=confidence),
+            explorer=explorer_data(ordered, truths, classes),
+        ),
     )
 
 

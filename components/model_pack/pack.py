@@ -5,9 +5,11 @@ import logging
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.model_pack.bento import build_bento
+from components.model_pack.options import PackOptions
 from components.model_pack.tar import write_tar
 from components.shared.archive import BENTO, MODEL, SOURCE, VERSION_LENGTH, ArchiveManifest
 from components.shared.detection.frameworks import Framework, find_framework
@@ -30,8 +32,10 @@ CODE = (
     "shared/files.py",
     "shared/images.py",
     "shared/detection/__init__.py",
+    "shared/detection/contract.py",
     "shared/detection/detector.py",
     "shared/detection/frameworks.py",
+    "shared/detection/inference.py",
     "shared/detection/manifest.py",
 )
 """What every packed model brings along, below ``components/``; its framework names the rest."""
@@ -40,9 +44,26 @@ LICENCE = "The service code in this archive is Apache-2.0; BentoML is Apache-2.0
 _NAME = re.compile(r"[a-z0-9]([-._a-z0-9]{0,61}[a-z0-9])?")
 
 
-def run(model: Path, archive: Path, notify: Notify = silent) -> ArchiveManifest:
+@dataclass(frozen=True)
+class Packed:
+    """A packed model: its manifest, and flat finite numbers on its runtimes, such as ``onnx_latency_ms_p50``."""
+
+    manifest: ArchiveManifest
+    metrics: dict[str, float]
+
+
+def run(
+    model: Path,
+    val: Path,
+    store: str,
+    archive: Path,
+    report: Path,
+    options: PackOptions,
+    notify: Notify = silent,
+) -> Packed:
     """The step: ``pack`` under the name the model's manifest gives."""
-    return pack(model, archive, name=load_manifest(model).name, notify=notify)
+    del val, store, report, options
+    return Packed(pack(model, archive, name=load_manifest(model).name, notify=notify), {})
 
 
 def pack(model: Path, archive: Path, *, name: str, notify: Notify = silent) -> ArchiveManifest:

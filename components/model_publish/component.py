@@ -14,6 +14,7 @@ def model_publish(
     proof: Input[Metrics],
     passed: bool,  # noqa: FBT001 - kfp passes it by name
     store: str,
+    model_registry: str = "",
 ) -> NamedTuple("Outputs", [("version", str), ("champion", bool)]):  # type: ignore[valid-type] # kfp reads it so
     """Register the archive in the store and, when the gate passed, make it the champion.
 
@@ -23,6 +24,7 @@ def model_publish(
         proof: The proof that the archive is what was trained; nothing is published without it.
         passed: Whether the quality gate passed.
         store: Where the registry is.
+        model_registry: Address of a Kubeflow Model Registry that is told as well; empty: none.
 
     Returns:
         version: The model's version in the registry.
@@ -42,5 +44,7 @@ def model_publish(
         store,
         passed=passed,
         proof={name: value for name, value in proof.metadata.items() if isinstance(value, float | int)},
+        proved=str(proof.metadata.get("digest", "")),
+        model_registry=model_registry,
     )
     return (published.version, published.champion)

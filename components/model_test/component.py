@@ -13,7 +13,9 @@ def model_test(
     store: str,
     proof: Output[Metrics],
     report: Output[HTML],
-    images: int = 4,
+    proof_images: int = 8,
+    load_seconds: float = 3.0,
+    max_latency_ms: float = 0.0,
 ) -> None:
     """Prove that the packed model is the trained one: by hash, by tensor, by prediction and over HTTP.
 
@@ -24,14 +26,27 @@ def model_test(
         store: Where the images lie.
         proof: How much was compared and the largest difference.
         report: Each check and its result, for a person.
-        images: Number of validation images to compare on, besides the test image and an empty one.
+        proof_images: Validation images to compare on, besides the test image and an empty, a noisy and a large one.
+        load_seconds: How long the service is asked by several clients at once; 0: not at all.
+        max_latency_ms: The 95th percentile of its answers under that load may take; 0: any.
     """
     from pathlib import Path
 
+    from components.model_test.options import ProofOptions
     from components.model_test.prove import run
     from components.shared.step import run_step
 
+    options = ProofOptions(images=int(proof_images), load_seconds=load_seconds, max_latency_ms=max_latency_ms)
     evidence = run_step(
-        "model_test", store, run, Path(model.path), Path(archive.path), Path(val.path), store, images, Path(report.path)
+        "model_test",
+        store,
+        run,
+        Path(model.path),
+        Path(archive.path),
+        Path(val.path),
+        store,
+        options,
+        Path(report.path),
     )
     proof.metadata.update(evidence.numbers)
+    proof.metadata["digest"] = evidence.digest

@@ -39,10 +39,12 @@ class Proof:
     Attributes:
         tag: the packed model.
         numbers: finite numbers by name, such as ``tensors_compared`` and ``max_score_difference``.
+        digest: ``content_digest`` of the archive that was proved.
     """
 
     tag: str
     numbers: dict[str, float]
+    digest: str = ""
 
 
 def attempt(title: str, comparison: Callable[[], Check]) -> Check:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from components.model_test.evidence import Check, Proof, attempt, judge
 from components.model_test.inference_files import compare_files
+from components.model_test.options import ProofOptions
 from components.model_test.predictions import (
     Sample,
     compare_findings,
@@ -30,9 +31,11 @@ logger = logging.getLogger(__name__)
 _GREY = (114, 114, 114)
 
 
-def run(model: Path, archive: Path, val: Path, store: str, images: int, report: Path, notify: Notify = silent) -> Proof:
-    """The step: prove on the test image, an empty one and ``images`` images of the dataset ``val``."""
-    return prove(model, archive, images=read_samples(val, store, images), report=report, notify=notify)
+def run(
+    model: Path, archive: Path, val: Path, store: str, options: ProofOptions, report: Path, notify: Notify = silent
+) -> Proof:
+    """The step: prove on the test image, an empty one and images of the dataset ``val``."""
+    return prove(model, archive, images=read_samples(val, store, options.images), report=report, notify=notify)
 
 
 def prove(model: Path, archive: Path, *, images: Sequence[bytes], report: Path, notify: Notify = silent) -> Proof:

@@ -11,6 +11,7 @@ def model_train(
     val: Input[Dataset],
     store: str,
     model: Output[TrainedModel],
+    start: Output[TrainedModel],
     metrics: Output[Metrics],
     report: Output[HTML],
     preset: str = "quick",
@@ -47,6 +48,7 @@ def model_train(
         val: Images to validate on after each epoch.
         store: Where the images and checkpoints lie.
         model: Best and last weights, a test image and the manifest.
+        start: The weights it started from, for a comparison on images of the test split.
         metrics: The best epoch's validation metrics.
         report: Curves, warnings and pictures, for a person.
         preset: Ready-made settings for what is left to the preset: quick, balanced or best.
@@ -127,9 +129,11 @@ def model_train(
                 Path(model.path),
                 Path(report.path),
                 place=place,
+                start_dir=Path(start.path),
                 **named,
             ),
         ),
     )
     model.metadata.update(told.facts)
+    start.metadata.update(told.start_facts)
     metrics.metadata.update(told.metrics)

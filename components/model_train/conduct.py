@@ -193,10 +193,12 @@ class _Conductor:
     def _resumed(self, found: Found) -> _Beginning:
         """What goes on from a checkpoint; where the training was to stop there, it only gives its result."""
         made = found.checkpoint
-        over = judge(self._plan.care, made.story, self._plan.job.parameters.epochs)
-        if over:
+        total = self._plan.job.parameters.epochs
+        stopped = judge(self._plan.care, made.story, total)
+        if stopped:
             logger.info("The training was to stop after epoch %d: %s", made.epoch, made.story.stopped)
-        logger.info("going on after epoch %d of %d from %s", made.epoch, self._plan.job.parameters.epochs, found.home)
+        logger.info("going on after epoch %d of %d from %s", made.epoch, total, found.home)
+        over = stopped or made.epoch >= total
         return _Beginning(_with(self._plan, found.folder / SNAPSHOT, made.batch, over=over), made.story, found.home)
 
     def _train(self, begin: _Beginning) -> Outcome:

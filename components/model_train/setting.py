@@ -17,10 +17,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Told:
-    """What goes beside the artifacts: facts on the model, and its metrics."""
+    """What goes beside the artifacts: facts on the model, its metrics, and facts on what it started from."""
 
     facts: Mapping[str, str | float]
     metrics: Mapping[str, float] = field(default_factory=dict)
+    start_facts: Mapping[str, str | float] = field(default_factory=dict)
 
 
 def train_setting(setting: Mapping[str, object], model_dir: Path, report: Path, train: Callable[[], Trained]) -> Told:

@@ -60,6 +60,7 @@ def train_model(
     report: Path,
     *,
     place: Place | None = None,
+    start_dir: Path | None = None,
     notify: Announce = silent,
     trainer: Trainer | None = None,
 ) -> Trained:
@@ -74,6 +75,7 @@ def train_model(
         model_dir: receives weights, test image and manifest.
         report: receives the HTML report.
         place: the run and step it belongs to; from the environment when not given.
+        start_dir: receives the weights it started from, as a model folder.
         notify: hears how far it is.
         trainer: the training library; when not given, the one the model asks for.
 

@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.shared.detection.contract import InputContract
+from components.shared.detection.inference import TORCH, Inference, load_inference
 from components.shared.detection.manifest import MANIFEST, ModelManifest, load_manifest, verify_files
 from components.shared.errors import ArchiveError
 from components.shared.files import digest_of_digests, sha256_tree, write_atomically
@@ -35,11 +37,16 @@ class ArchiveManifest(BaseModel):
         imgsz: longest edge in pixels an image is scaled to.
         requirements: the libraries it was packed with, ``name==version``.
         licences: what has to be known before it is passed on.
+        inference: how it predicts unless asked otherwise; the same as ``src/inference.json``.
+        runtimes: the converted models inside, below ``src/runtimes``; the weights are always there.
+        input: what the converted models take; ``None`` without any.
+        datasets: versions of the data sets it was trained on, by split.
+        code: release and digest of the code that packed it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = 1
+    schema_version: int = 2
     name: str
     tag: str
     model_digest: str = Field(pattern=_SHA256)
@@ -50,6 +57,11 @@ class ArchiveManifest(BaseModel):
     imgsz: int = Field(gt=0)
     requirements: tuple[str, ...]
     licences: tuple[str, ...]
+    inference: Inference = Field(default_factory=Inference)
+    runtimes: tuple[str, ...] = ()
+    input: InputContract | None = None
+    datasets: dict[str, str] = Field(default_factory=dict)
+    code: str = ""
 
     @property
     def version(self) -> str:
@@ -60,6 +72,11 @@ class ArchiveManifest(BaseModel):
     def files(self) -> dict[str, str]:
         """sha256 of every file of the bento but the manifest itself, relative to the bento."""
         return {f"{SOURCE}/{name}": digest for name, digest in self.source_files.items()} | self.bento_files
+
+    @property
+    def runtime_names(self) -> tuple[str, ...]:
+        """Every runtime the archive can predict with: the weights first."""
+        return (TORCH, *self.runtimes)
 
     def save(self, directory: Path) -> None:
         """Write ``manifest.json`` into ``directory``, atomically."""
@@ -192,9 +209,15 @@ def _check_claims(manifest: ArchiveManifest, model: Path) -> None:
         "model digest": (manifest.model_digest, inner.digest),
         "number of classes": (len(manifest.classes), len(inner.classes)),
         "imgsz": (manifest.imgsz, inner.imgsz),
+        "way to predict": (manifest.inference, load_inference(model.parent)),
+        "runtimes": (sorted(manifest.runtimes), _runtimes(model.parent)),
     }
     names = zip(manifest.classes, inner.classes, strict=False)
     claims |= {f"class {index}": pair for index, pair in enumerate(names)}
     for claim, (said, real) in claims.items():
         if said != real:
             raise ArchiveError(f"The archive's {claim} is {said!r} but the model inside has {real!r}: pack it again.")
+
+
+def _runtimes(source: Path) -> list[str]:
+    return sorted(path.name for path in (source / "runtimes").glob("*") if path.is_dir())

@@ -9,9 +9,11 @@ from components.artifacts import TrainedModel
 @component(base_image="steps-python", packages_to_install=[], install_kfp_package=False)
 def sweep_select(
     models: Input[artifacts.TrainedModels],
+    starts: Input[artifacts.TrainedModels],
     settings: list[dict[str, str]],
     store: str,
     model: Output[TrainedModel],
+    start: Output[TrainedModel],
     metrics: Output[Metrics],
     report: Output[HTML],
 ) -> None:
@@ -19,9 +21,11 @@ def sweep_select(
 
     Args:
         models: The trained models, one a setting.
+        starts: What each of them started from, in the same order.
         settings: The parameters that differ, one mapping a training.
         store: Where the progress is kept.
         model: The chosen model, byte for byte.
+        start: What it started from.
         metrics: Its validation metrics, and its margin over the next.
         report: The settings side by side, for a person.
     """
@@ -39,6 +43,8 @@ def sweep_select(
         settings,
         Path(model.path),
         Path(report.path),
+        starts=[Path(each.path) for each in starts],
+        start=Path(start.path),
     )
     manifest = selection.manifest
     model.metadata.update(digest=manifest.digest, framework=manifest.framework, winner=selection.winner.name)

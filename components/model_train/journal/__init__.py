@@ -79,8 +79,8 @@ class Journal:
         deadline = time.monotonic() + (HURRY if end == "preempted" else CLOSING)
         for courier in self._couriers:
             courier.end(end)
-        late = [courier.label for courier in self._couriers if not courier.wait(deadline - time.monotonic())]
-        self._say_late(late)
+        late = [courier for courier in self._couriers if not courier.wait(deadline - time.monotonic())]
+        self._say_late([courier.label for courier in late if not courier.failing])
 
     def _warn(self, sentence: str) -> None:
         self.warnings.append(sentence)

@@ -45,7 +45,8 @@ class Courier:
         self._end: End = ""
         self._news = threading.Event()
         self._ending = threading.Event()
-        self._failed = self._warned = self._hopeless = False
+        self._failed = self._warned = self._hopeless = self._given_up = False
+        self._speaking = threading.Lock()  # a warning is either said before the courier is given up, or not at all
         self._thread = threading.Thread(target=self._run, name=thread_name(self.label), daemon=True)
 
     def begin(self) -> None:
@@ -67,10 +68,20 @@ class Courier:
         self._news.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until the end is delivered or given up; False when it takes longer than ``seconds``."""
+        """Wait until the end is delivered or given up; False when it takes longer than ``seconds``.
+
+        What takes longer may still arrive, but nobody is told of it any more: the caller says that it is late.
+        """
         if self._thread.ident is not None:
             self._thread.join(max(0.0, seconds))
-        return not self._thread.is_alive()
+        with self._speaking:
+            self._given_up = self._thread.is_alive()
+            return not self._given_up
+
+    @property
+    def failing(self) -> bool:
+        """Whether the receiver failed last time it was tried, which was warned of."""
+        return self._failed and self._warned
 
     def _run(self) -> None:
         self._attempt(self._deliver)  # without an epoch, so that the receiver shows the training from its start
@@ -93,7 +104,8 @@ class Courier:
         self._news.clear()
         self._receiver.write(self._epochs)
         if self._failed:
-            logger.info("%s is reachable again and has everything.", self.label)
+            level = logging.DEBUG if self._given_up else logging.INFO
+            logger.log(level, "%s is reachable again and has everything.", self.label)
         self._failed = False
 
     def _attempt(self, action: Callable[[], None]) -> None:
@@ -108,10 +120,11 @@ class Courier:
         logger.debug("%s failed", self.label, exc_info=error)
         self._failed = True
         self._hopeless = isinstance(error, ImportError)
-        if not self._warned:
-            self._warned = True
-            then = "" if self._hopeless else " The training goes on; it is tried again now and then."
-            self._warn(f"{self.label} is not told about this training: {_reason(error)}{then}")
+        then = "" if self._hopeless else " The training goes on; it is tried again now and then."
+        with self._speaking:
+            if not (self._warned or self._given_up):
+                self._warned = True
+                self._warn(f"{self.label} is not told about this training: {_reason(error)}{then}")
 
 
 def thread_name(label: str) -> str:

@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Offer:
-    """What can be saved: a snapshot, and the training's course up to its epoch."""
+    """What can be saved: a snapshot, and the training's course up to its epoch; from ``due``, monotonic seconds, on."""
 
     epoch: int
     batch: int
     snapshot: Snapshot
     story: Story
+    due: float = 0.0
 
     def write(self, folder: Path) -> None:
         """Write the snapshot into ``folder``, replacing it."""
@@ -115,7 +116,7 @@ class Saver:
         """Whether what was requested is done, well or not."""
         return not self._flush
 
-    def offer(self, epoch: int, snapshot: Snapshot, story: Story, batch: int) -> None:
+    def offer(self, epoch: int, snapshot: Snapshot, story: Story, batch: int, *, after: float = 0.0) -> None:
         """Take a snapshot to be saved when it is due; returns at once.
 
         Args:
@@ -123,9 +124,10 @@ class Saver:
             snapshot: the training at its end.
             story: its course so far; it is copied.
             batch: images an optimiser step.
+            after: seconds in which it is saved only when that is requested.
         """
         lists = {"epochs": [*story.epochs], "attempts": [*story.attempts], "notes": [*story.notes]}
-        offer = Offer(epoch, batch, snapshot, story.model_copy(update=lists))
+        offer = Offer(epoch, batch, snapshot, story.model_copy(update=lists), time.monotonic() + after)
         with self._wake:
             self._newest = offer
             self._wake.notify_all()
@@ -182,7 +184,7 @@ class Saver:
             return None
         if newest.epoch == self._tried and not self._cadence.seconds:
             return None
-        return self._began + self._cadence.seconds - time.monotonic()
+        return max(self._began + self._cadence.seconds, newest.due) - time.monotonic()
 
     def _save(self, offer: Offer) -> _Problem | None:
         story = offer.story

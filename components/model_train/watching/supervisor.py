@@ -33,6 +33,7 @@ from components.shared.store import open_store
 
 TOLD_EVERY = 1.0  # seconds between two words about batches
 SAVING = 300.0  # seconds that saving may take when nobody is about to kill this process
+FINISHING = 60.0  # seconds after the last epoch within which the result is there as a rule, and no checkpoint needed
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +105,9 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         end = self._end_of(error)
-        if error is not None and not isinstance(error, PreemptedError | DivergedError | OutOfMemoryError):
-            self.saver.flush(self._patience())  # whatever it is, the next attempt goes on from here
+        known = isinstance(error, PreemptedError | DivergedError | OutOfMemoryError)
+        if self.told_to_end if error is None else not known:  # whatever comes, the next attempt goes on from here
+            self.saver.flush(self._patience())
         self.saver.close(self._patience())
         self._set_attempt(end=end)
         self._journal.close(end)
@@ -164,8 +166,11 @@ class Supervisor:
         score = epoch.values.get("map50", math.nan)
         shown = f", mAP50 {score:.3f}" if math.isfinite(score) else ""
         self._tell(f"epoch {epoch.number}/{self._total}{shown}", epoch.values)
-        if not stop and epoch.number < self._total:  # of a training that is over the result is kept, no checkpoint
-            self.saver.offer(epoch.number, snapshot, self.story, self._batch)
+        over = stop or epoch.number >= self._total
+        self.saver.offer(epoch.number, snapshot, self.story, self._batch, after=FINISHING if over else 0.0)
+        if self._preemption.reason:  # what was requested before may have been saved already, and this is newer
+            self.saver.request("" if over else "preempted")
+        if not over:
             self._end_if_told(after=epoch.number)
         return stop
 

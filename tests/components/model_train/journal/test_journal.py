@@ -320,6 +320,50 @@ def test_what_is_told_during_the_first_delivery_is_delivered_before_the_end(make
     assert receiver.ends == ["finished"]
 
 
+@pytest.mark.parametrize("failures", [0, 9])
+def test_once_it_is_given_up_it_says_nothing_more(failures: int, caplog: pytest.LogCaptureFixture) -> None:
+    class Late(Recorder):
+        def write(self, epochs: Sequence[Epoch]) -> None:
+            answer.wait(10)
+            super().write(epochs)
+
+    receiver, answer, warnings = Late(failures=failures), threading.Event(), list[str]()
+    each = Courier(receiver, warnings.append)
+    caplog.set_level(logging.INFO)
+    each.begin()
+    each.end("finished")
+    assert not each.wait(0.01)
+    answer.set()
+    wait_until(lambda: receiver.ends == ["finished"])
+    assert warnings == []
+    assert caplog.messages == []
+
+
+def test_of_a_receiver_that_fails_nothing_is_said_when_it_is_late_too(
+    make_journal: Callable[..., Journal],
+    make_epoch: Callable[..., Epoch],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    answer = threading.Event()
+
+    def upload(*_: object) -> None:
+        if journal.warnings:
+            answer.wait(10)
+        raise StoreError("it is away.")
+
+    monkeypatch.setattr(type(store), "upload", upload)
+    monkeypatch.setattr("components.model_train.journal.CLOSING", 1.0)
+    journal = make_journal()
+    journal.epoch(make_epoch(1))
+    wait_until(lambda: bool(journal.warnings))
+    journal.close("finished")
+    answer.set()
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == journal.warnings
+    assert len(journal.warnings) == 1
+
+
 def test_a_receiver_that_was_away_gets_everything_at_the_end_after_one_warning_without_its_credentials(
     make_epoch: Callable[..., Epoch],
 ) -> None:

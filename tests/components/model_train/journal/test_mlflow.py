@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -216,6 +217,8 @@ def test_a_server_that_is_away_costs_one_warning_and_no_time(
         host = "no-such-host.invalid" if kind == "is nowhere" else "127.0.0.1"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@{host}:{port}")
         monkeypatch.setattr("components.model_train.journal.CLOSING", 5.0 if kind == "is silent" else 60.0)
+        if kind == "is silent":
+            monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")  # it waits for longer than the journal does
         journal = make_journal()
         taken: list[float] = []
         for number in range(1, 21):
@@ -233,7 +236,8 @@ def test_a_server_that_is_away_costs_one_warning_and_no_time(
         journal.close("finished")
         assert time.monotonic() - began < 20
         if kind == "is silent":
-            waiting.close()
+            waiting.close()  # what still waits for an answer hears that there will be none
+    wait_until(lambda: all(thread.name != "journal MLflow" for thread in threading.enumerate()))
     assert median(taken) < 0.05  # one of them may have had to wait for a processor
     assert max(taken) < 2
     assert len(store.read(EPOCHS).splitlines()) == 20
