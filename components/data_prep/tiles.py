@@ -1,15 +1,14 @@
 """Which tiles large images are cut into, and which boxes each tile shows."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
 from components.data_prep.hashed import position_of
+from components.shared.detection.tiling import LEAST_TILE, tile_starts
 from components.shared.errors import ConfigError
 
-LEAST_TILE = 32  # pixels; a smaller tile shows nothing a detector could learn
 MOST_TILES = 1_000_000
 WHOLE = 1 - 1e-9  # share of a box from which it counts as whole
 PARENTS = 256  # images whose boxes are placed at once, so that memory stays flat
@@ -64,18 +63,6 @@ class TilePlan:
     tiles: pl.DataFrame
     boxes: pl.DataFrame
     lost: pl.DataFrame
-
-
-def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
-    """Where tiles begin along an edge: evenly spread, each whole, neighbours sharing at least ``overlap`` of ``tile``.
-
-    An edge no longer than a tile has one, which is as long as the edge.
-    """
-    if length <= tile:
-        return [0]
-    stride = max(1, tile - math.ceil(tile * overlap - 1e-9))
-    gaps = -(-(length - tile) // stride)
-    return [place * (length - tile) // gaps for place in range(gaps + 1)]
 
 
 def plan_tiles(images: pl.DataFrame, annotations: pl.DataFrame, options: TileOptions) -> TilePlan:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from components.model_eval.curves import precision_envelope
 from components.model_eval.overlaps import Integers
 from components.shared.boxes import Flags, Floats
+from components.shared.evaluation.curves import precision_envelope
 
 
 def average_precisions(labels: Integers, scores: Floats, right: Flags, truths: Integers) -> Floats:

@@ -15,15 +15,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from components.model_eval.curves import RECALLS
 from components.model_eval.match_records import ClassRecords, match_records
-from components.model_eval.outcomes import Integers
 from components.shared.boxes import Floats
+from components.shared.evaluation.curves import RECALLS
+from components.shared.evaluation.outcomes import Integers
 
+RESAMPLES = 1000
+_LEAST_RESAMPLES = 200
+_AFFORDABLE = 200_000_000  # predictions times resamples: about four seconds
 _LEVELS = (2.5, 97.5)  # percent
-_AT_ONCE = 1 << 21  # weights, which bounds the memory to about 100 MiB
+_AT_ONCE = 1 << 18  # weights: as many as fit a processor's cache
 CLASS_INTERVALS: dict[str, pl.DataType] = {
     "category": pl.String(),
     "ap50_95": pl.Float64(),  # null, as its bounds, when the class has no ground truth that counts
@@ -52,11 +56,13 @@ class Intervals:
         map50: mean over the classes with ground truth in a resample.
         map50_95: same.
         by_class: one row a class, columns of ``CLASS_INTERVALS``.
+        resamples: how many times the images were drawn.
     """
 
     map50: Interval
     map50_95: Interval
     by_class: pl.DataFrame
+    resamples: int = RESAMPLES
 
 
 def bootstrap(
@@ -65,7 +71,7 @@ def bootstrap(
     image_ids: Sequence[int],
     classes: Sequence[str],
     *,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Intervals:
     """Intervals of one model's metrics; the tables are those of ``coco_metrics``.
@@ -87,7 +93,12 @@ def bootstrap(
     by_class = [
         [_interval(point[0, label, kind], drawn[:, label, kind]) for label in range(len(classes))] for kind in range(2)
     ]
-    return Intervals(means[1], means[0], _table(classes, *by_class))
+    return Intervals(means[1], means[0], _table(classes, *by_class), resamples)
+
+
+def affordable_resamples(predictions: int) -> int:
+    """How many resamples of that many predictions take seconds: a thousand up to 200,000 predictions, at least 200."""
+    return max(_LEAST_RESAMPLES, min(RESAMPLES, _AFFORDABLE // max(1, predictions)))
 
 
 def paired_bootstrap(
@@ -97,7 +108,7 @@ def paired_bootstrap(
     image_ids: Sequence[int],
     classes: Sequence[str],
     *,
-    resamples: int = 1000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
     """mAP50-95 of ``ours`` minus that of ``theirs`` on the same images, each resample drawn for both.
@@ -129,25 +140,34 @@ def average_precisions(records: ClassRecords, weights: Integers) -> Floats:
 
 def _precisions(records: ClassRecords, weights: Integers) -> Floats:
     truths = (weights @ records.truths)[:, None]
-    above = np.cumsum(weights[:, records.images], axis=1)
+    small = weights.astype(np.int32)
+    above = np.cumsum(small.take(records.images, axis=1), axis=1, dtype=np.int32)
     values = np.zeros((len(weights), len(records.right)))
     for number, (right, ignored) in enumerate(zip(records.right, records.ignored, strict=True)):
         hits, skipped = np.flatnonzero(right), np.flatnonzero(ignored)
-        made = above[:, hits]
+        made = above.take(hits, axis=1)
         if skipped.size:
-            before = np.cumsum(weights[:, records.images[skipped]], axis=1)
-            made -= np.pad(before, ((0, 0), (1, 0)))[:, np.searchsorted(skipped, hits)]
-        values[:, number] = _interpolated(np.cumsum(weights[:, records.images[hits]], axis=1), made, truths)
+            before = np.cumsum(small.take(records.images[skipped], axis=1), axis=1, dtype=np.int32)
+            made -= np.pad(before, ((0, 0), (1, 0))).take(np.searchsorted(skipped, hits), axis=1)
+        found = np.cumsum(small.take(records.images[hits], axis=1), axis=1, dtype=np.int32)
+        values[:, number] = _interpolated(found, made, truths)
     return np.where(truths > 0, values, np.nan)
 
 
-def _interpolated(found: Integers, made: Integers, truths: Integers) -> Floats:
+def _interpolated(found: npt.NDArray[np.int32], made: npt.NDArray[np.int32], truths: Integers) -> Floats:
     """COCO's mean of the best precision at 101 recalls: each level is reached at one of the right detections."""
     precision = found / (made + np.spacing(1))  # the denominator is COCO's
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    levels = np.searchsorted(RECALLS, found / np.maximum(truths, 1), side="right")
-    values: Floats = (envelope * np.diff(levels, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
+    reached = _levels(found / np.maximum(truths, 1))
+    values: Floats = (envelope * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
     return values
+
+
+def _levels(recalls: Floats) -> npt.NDArray[np.int32]:
+    """How many of ``RECALLS`` each recall reaches; ``searchsorted(side="right")``, but without the search."""
+    below = (recalls * (len(RECALLS) - 1)).astype(np.int32)
+    bounds = np.append(RECALLS, np.inf)
+    return below + (bounds.take(below) <= recalls) + (bounds.take(below + 1) <= recalls)
 
 
 def _class_precisions(records: Sequence[ClassRecords], weights: Integers) -> Floats:

@@ -54,7 +54,7 @@ def model_eval(
     """
     from pathlib import Path
 
-    from components.model_eval.evaluate import EvaluateOptions, confusion_for_kfp, evaluate
+    from components.model_eval.evaluate import EvaluateOptions, Inputs, Outputs, confusion_for_kfp, evaluate
     from components.shared.step import run_step
 
     options = EvaluateOptions(
@@ -70,14 +70,9 @@ def model_eval(
         "model_eval",
         store,
         evaluate,
-        Path(test.path),
-        Path(archive.path),
-        store,
-        Path(predictions.path),
-        Path(report.path),
+        Inputs(test=Path(test.path), archive=Path(archive.path), store=store, start=Path(start.path)),
+        Outputs(predictions=Path(predictions.path), report=Path(report.path), overview=Path(overview.path)),
         options,
-        start=Path(start.path),
-        overview=Path(overview.path),
     )
     predictions.metadata.update(digest=evaluation.digest)
     metrics.metadata.update(evaluation.metrics)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from components.model_eval.outcomes import category_ids, matches_by_image
 from components.shared.detection.match import ALONE
+from components.shared.evaluation.outcomes import category_ids, matches_by_image
 
 BACKGROUND = "background"
 

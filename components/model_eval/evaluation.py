@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import polars as pl
 
 from components.model_eval.bootstrap import Interval, Intervals
 from components.model_eval.calibration import Calibration
 from components.model_eval.confusion import Confusion
-from components.model_eval.curves import Curves
 from components.model_eval.error_types import ErrorTypes
+from components.shared.detection.inference import Inference
 from components.shared.errors import ConfigError
+from components.shared.evaluation.curves import Curves
 from components.shared.runtime_table import RuntimeTable
 
 
@@ -28,8 +30,8 @@ class EvaluateOptions:
         seed: of the resampling behind the intervals.
         device: ``cpu``, ``auto`` or a GPU number; of several (``0,1``) the first is used.
         conf: predictions below this score are not kept.
-        iou: overlap above which the model suppresses the weaker of two boxes of one class.
-        max_det: most predictions kept in one image.
+        iou: overlap above which the model suppresses the weaker of two boxes of one class; the archive's own.
+        max_det: most predictions kept in one image; the archive's own.
         report_iou: overlap that makes a prediction right in tables, curves and the confusion matrix.
 
     Raises:
@@ -69,7 +71,8 @@ class Demand:
         name: what is asked for, such as ``map50``, ``class car``, ``slice size:small`` or ``champion``.
         sentence: what was asked for and what was found, for a person.
         passed: whether it was met.
-        value: what was found; ``None`` where it cannot be measured, which fails the gate.
+        value: what was found; ``None`` where it cannot be measured, which fails the gate, except that there may be no
+            champion to compare with.
         needed: what was asked for.
     """
 
@@ -78,6 +81,32 @@ class Demand:
     passed: bool
     value: float | None
     needed: float
+
+
+class ChampionState(StrEnum):
+    """What came of the wish to compare with the champion; all but ``failed`` and a bad comparison pass the gate."""
+
+    OFF = "off"  # it was not asked for
+    NONE = "none"  # the model has no champion yet
+    SAME = "same"  # the champion is this very archive
+    COMPARED = "compared"
+    INCOMPARABLE = "incomparable"  # no class or no ground truth to compare on
+    FAILED = "failed"  # the champion cannot be fetched, loaded or run
+
+
+@dataclass(frozen=True)
+class ChampionSeen:
+    """Which champion the evaluation saw: publishing moves the alias only while it is still that one.
+
+    Attributes:
+        state: what came of it.
+        version: of the champion in the registry, 64 digits; empty when there is none or it was not looked for.
+        sentence: the same for a person; empty when it was not looked for.
+    """
+
+    state: ChampionState = ChampionState.OFF
+    version: str = ""
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,8 +193,10 @@ class Evaluation:
         demands: what the gate asked for, one by one.
         diagnosis: errors, slices, intervals, calibration.
         champion: the comparison with the champion; ``None`` when there is none or it is not looked at.
+        champion_seen: which champion was there, and what came of comparing.
         start: what the training started from; ``None`` when it cannot be run.
         runtimes: how the runtimes in the archive compare; ``None`` when that is not known.
+        inference: how the model predicts, as served.
         digest: sha256 of the predictions and the ground truth as COCO JSON; empty before they are written.
     """
 
@@ -182,6 +213,8 @@ class Evaluation:
     diagnosis: Diagnosis
     demands: tuple[Demand, ...] = ()
     champion: ChampionComparison | None = None
+    champion_seen: ChampionSeen = field(default_factory=ChampionSeen)
     start: StartComparison | None = None
     runtimes: RuntimeTable | None = None
+    inference: Inference = field(default_factory=Inference)
     digest: str = ""

@@ -12,18 +12,28 @@ from typing import TextIO
 
 import polars as pl
 
-from components.model_eval.curves import CONFIDENCES, RECALLS, Curves
+from components.model_eval.basis import Basis
 from components.model_eval.evaluation import Evaluation
-from components.model_eval.outcomes import category_ids
+from components.model_eval.quality_document import describe_quality
+from components.shared.evaluation.outcomes import category_ids
 from components.shared.files import digest_of_digests, sha256_tree, write_atomically
+from components.shared.model_lineage import QUALITY
+
+__all__ = [
+    "COCO_GROUND_TRUTH",
+    "COCO_RESULTS",
+    "GROUND_TRUTH",
+    "PREDICTIONS",
+    "QUALITY",
+    "write_predictions",
+    "write_quality",
+]
 
 PREDICTIONS = "predictions.parquet"
 GROUND_TRUTH = "ground_truth.parquet"
 COCO_RESULTS = "coco_results.json"
 COCO_GROUND_TRUTH = "coco_ground_truth.json"
-QUALITY = "quality.json"
 _ROWS = 50_000  # rows turned into text at a time
-_DIGITS = 4  # of a curve's values in quality.json
 
 
 def write_predictions(evaluation: Evaluation, images: pl.DataFrame, directory: Path) -> str:
@@ -36,9 +46,14 @@ def write_predictions(evaluation: Evaluation, images: pl.DataFrame, directory: P
         images: the images that were looked at.
         directory: where to; existing files are replaced.
     """
-    for name, table in ((PREDICTIONS, evaluation.predictions), (GROUND_TRUTH, evaluation.truths)):
+    errors = evaluation.diagnosis.errors
+    tables = (
+        (PREDICTIONS, evaluation.predictions, errors.predictions),
+        (GROUND_TRUTH, evaluation.truths, errors.truths),
+    )
+    for name, table, kinds in tables:
         with write_atomically(directory / name) as temporary:
-            table.write_parquet(temporary, compression="zstd")
+            table.with_columns(kinds.alias("error")).write_parquet(temporary, compression="zstd")
     classes = evaluation.confusion.labels[:-1]
     _write_ground_truth(evaluation.truths, images, classes, directory / COCO_GROUND_TRUTH)
     with write_atomically(directory / COCO_RESULTS) as temporary, temporary.open("w", encoding="utf-8") as handle:
@@ -48,20 +63,11 @@ def write_predictions(evaluation: Evaluation, images: pl.DataFrame, directory: P
     return digest_of_digests(sha256_tree(directory, [COCO_GROUND_TRUTH, COCO_RESULTS]))
 
 
-def write_quality(evaluation: Evaluation, facts: dict[str, str], directory: Path) -> None:
-    """Write ``quality.json``: the gate, the metrics, the table by class, the confusion matrix and the curves."""
-    content = {
-        "passed": evaluation.passed,
-        "reasons": evaluation.reasons,
-        "metrics": evaluation.metrics,
-        "confidence": evaluation.confidence,
-        "facts": facts,
-        "per_class": evaluation.per_class.to_dicts(),
-        "confusion": {"labels": evaluation.confusion.labels, "matrix": evaluation.confusion.matrix},
-        "curves": _curves(evaluation.curves),
-    }
+def write_quality(evaluation: Evaluation, basis: Basis, directory: Path) -> None:
+    """Write ``quality.json``, as ``quality_document`` describes it, in one line."""
+    document = describe_quality(evaluation, basis)
     with write_atomically(directory / QUALITY) as temporary:
-        temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(document.model_dump_json() + "\n", encoding="utf-8")
 
 
 def _write_ground_truth(truths: pl.DataFrame, images: pl.DataFrame, classes: Sequence[str], path: Path) -> None:
@@ -106,22 +112,3 @@ def _write_records(table: pl.DataFrame, handle: TextIO) -> None:
         lines = part.select(pl.struct(pl.all()).struct.json_encode()).to_series().to_list()
         last = start + _ROWS >= table.height
         handle.write(",\n".join(lines) + ("\n" if last else ",\n"))
-
-
-def _curves(curves: Curves) -> dict[str, object]:
-    return {
-        "recalls": _rounded(RECALLS.tolist()),
-        "confidences": CONFIDENCES.tolist(),
-        "mean_f1": _rounded(curves.mean_f1.tolist()),
-        "classes": {
-            name: {
-                "precision_at_recall": _rounded(curves.precision_at_recall[index].tolist()),
-                "f1": _rounded(curves.f1[index].tolist()),
-            }
-            for index, name in enumerate(curves.classes)
-        },
-    }
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, _DIGITS) for value in values]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from components.model_eval.coco_metrics import sound_numbers
-from components.model_eval.outcomes import Integers, category_ids, sort_detections
 from components.model_eval.overlaps import in_match_order, match_pairs, overlapping_pairs
 from components.shared.boxes import Flags
 from components.shared.detection.match import ALONE
+from components.shared.evaluation.coco_metrics import sound_numbers
+from components.shared.evaluation.outcomes import Integers, category_ids, sort_detections
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 _MOST = 100  # detections of a class on an image

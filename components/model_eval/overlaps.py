@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from components.model_eval.outcomes import BOX, category_ids
 from components.shared.boxes import Flags, Floats
 from components.shared.detection.match import ALONE
+from components.shared.evaluation.outcomes import BOX, category_ids
 
 Integers = npt.NDArray[np.int64]
 

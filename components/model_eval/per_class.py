@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from components.model_eval.coco_metrics import CocoMetrics
-from components.model_eval.curves import CONFIDENCES, Curves
 from components.shared.detection.match import Outcome
+from components.shared.evaluation.coco_metrics import CocoMetrics
+from components.shared.evaluation.curves import CONFIDENCES, Curves
 
 PER_CLASS: dict[str, pl.DataType] = {
     "category": pl.String(),

@@ -1,17 +1,17 @@
 """The charts of the Model Quality Report."""
 
 import numpy as np
-import polars as pl
 
-from components.model_eval.confusion import Confusion
-from components.model_eval.curves import CONFIDENCES, RECALLS, Curves, Floats
 from components.model_eval.evaluation import Evaluation
-from components.shared.report.charts import Chart, Mark, Series, bar_chart, line_chart, matrix_chart
+from components.model_eval.report_words import named
+from components.shared.evaluation.curves import CONFIDENCES, RECALLS, Curves, Floats, Integers
+from components.shared.report.charts import Chart, Mark, Series, line_chart, matrix_chart
 
 MOST_LINES = 7  # classes in a line chart, beside the mean
-MOST_BARS = 40
 _EVERY = 10  # a curve over 1001 confidences is drawn at every tenth
 _MANY_LABELS = 20  # from here on labels that never occur are left out of the matrix
+_MOST_LABELS, _MOST_CELLS = 100, 2000  # of a matrix that is shown whole
+_FEW_LABELS = 40
 
 
 def precision_recall_chart(curves: Curves) -> Chart:
@@ -43,39 +43,39 @@ def f1_chart(curves: Curves, confidence: float) -> Chart:
     )
 
 
-def average_precision_chart(per_class: pl.DataFrame) -> Chart:
-    """Average precision of each class that has ground truth, the weakest last; of many classes the weakest."""
-    measured = per_class.filter(pl.col("ap50").is_not_null()).sort("ap50", "category", descending=[True, False])
-    shown = measured.tail(MOST_BARS)
-    weakest = f", the weakest {MOST_BARS} classes" if measured.height > MOST_BARS else ""
-    return bar_chart(
-        f"Average precision{weakest}",
-        shown.get_column("category").to_list(),
-        {"AP50": shown.get_column("ap50").to_list(), "AP50-95": shown.get_column("ap50_95").to_list()},
-        x_label="class",
-        y_label="average precision",
-        horizontal=True,
-    )
-
-
 def confusion_chart(evaluation: Evaluation) -> Chart:
-    """Which class is taken for which, at the report's confidence."""
+    """Which class is taken for which, at the report's confidence; of very many classes those confused most."""
     confusion = evaluation.confusion
-    shown = _occurring(confusion) if len(confusion.labels) > _MANY_LABELS else list(range(len(confusion.labels)))
+    counts = np.array(confusion.matrix, dtype=np.int64)
+    shown = list(range(len(confusion.labels)))
+    if len(shown) > _MANY_LABELS:
+        shown = _occurring(counts)
+    few = _most_confused(counts, shown)
+    said = f", the {len(few) - 1} classes confused most" if len(few) < len(shown) else ""
     return matrix_chart(
-        f"Confusion at confidence {evaluation.confidence:.2f}",
-        [confusion.labels[i] for i in shown],
-        [[confusion.matrix[i][j] for j in shown] for i in shown],
+        f"Confusion at confidence {evaluation.confidence:.2f}{said}",
+        [named(confusion.labels[i]) for i in few],
+        counts[np.ix_(few, few)].tolist(),
         x_label="predicted",
         y_label="true",
     )
 
 
-def _occurring(confusion: Confusion) -> list[int]:
-    counts = np.array(confusion.matrix)
+def _occurring(counts: Integers) -> list[int]:
     seen = counts.sum(axis=0) + counts.sum(axis=1) > 0
     seen[-1] = True
     return [int(position) for position in np.flatnonzero(seen)]
+
+
+def _most_confused(counts: Integers, shown: list[int]) -> list[int]:
+    """All that are shown while the page can hold their cells, else those most often off the diagonal."""
+    part = counts[np.ix_(shown, shown)]
+    if np.count_nonzero(part) <= _MOST_CELLS and len(shown) <= _MOST_LABELS:
+        return shown
+    classes = part[:-1, :-1]
+    off = classes.sum(axis=0) + classes.sum(axis=1) - 2 * np.diag(classes)
+    worst = np.sort(np.argsort(-off, kind="stable")[:_FEW_LABELS])
+    return [*(shown[position] for position in worst.tolist()), shown[-1]]
 
 
 def _lines(curves: Curves, values: Floats, x: list[float]) -> list[Series]:
@@ -83,7 +83,7 @@ def _lines(curves: Curves, values: Floats, x: list[float]) -> list[Series]:
     if not curves.classes:
         return []
     frequent = np.sort(np.argsort(-curves.truths, kind="stable")[:MOST_LINES])
-    lines = [Series(curves.classes[index], x, values[index].tolist()) for index in frequent.tolist()]
+    lines = [Series(named(curves.classes[index], 30), x, values[index].tolist()) for index in frequent.tolist()]
     if len(curves.classes) > 1:
         lines.insert(0, Series("mean of all classes", x, values.mean(axis=0).tolist()))
     return lines

@@ -7,6 +7,9 @@ from components.shared.runtimes import CONVERTIBLE_RUNTIMES, SERVE_AUTO, check_r
 
 __all__ = ["CONVERTIBLE_RUNTIMES", "SERVE_AUTO", "PackOptions"]
 
+LEAST_TILE, MOST_TILE = 32, 16384  # pixels, as ``Tiling`` and ``Inference`` have them
+MOST_OVERLAP = 0.9
+
 
 @dataclass(frozen=True)
 class PackOptions:
@@ -37,11 +40,13 @@ class PackOptions:
 
     def __post_init__(self) -> None:
         check_runtimes(self.runtimes, self.serve_runtime)
-        for name, most in (("max_drop", 1.0), ("tile_overlap", 0.9)):
-            value = getattr(self, name)
-            if not 0 <= value <= most:
-                raise ConfigError(f"{name} is {value!r}: give a number from 0 to {most:g}.")
-        if self.images < 0 or self.tile < 0:
-            raise ConfigError(f"runtime_images is {self.images!r} and tile {self.tile!r}: give 0 or more.")
+        if not 0 <= self.max_drop <= 1:
+            raise ConfigError(f"max_drop is {self.max_drop!r}: give a number from 0 to 1.")
+        if not 0 <= self.tile_overlap < MOST_OVERLAP:
+            raise ConfigError(f"tile_overlap is {self.tile_overlap!r}: it must be 0 or more and below {MOST_OVERLAP}.")
+        if self.tile and not LEAST_TILE <= self.tile <= MOST_TILE:
+            raise ConfigError(f"tile is {self.tile!r}: give {LEAST_TILE} to {MOST_TILE} pixels, or 0 for no tiles.")
+        if self.images < 0:
+            raise ConfigError(f"runtime_images is {self.images!r}: give 0 or more.")
         if self.tile_merge not in {"nms", "wbf"}:
             raise ConfigError(f"tile_merge is {self.tile_merge!r}: use 'nms' or 'wbf'.")

@@ -86,14 +86,6 @@ def describe_lineage(
     )
 
 
-def decide(quality: Quality | None, *, passed: bool) -> Gate:
-    """The gate: what the step was told, unless the evaluation itself says that the model did not pass."""
-    if quality is None:
-        return Gate(passed=passed, reasons=() if passed else ("The quality gate did not pass.",))
-    reasons = () if passed or quality.reasons else ("The quality gate did not pass.",)
-    return Gate(passed=passed and quality.passed, reasons=(*quality.reasons, *reasons))
-
-
 def _test_version(facts: Mapping[str, object]) -> dict[str, str]:
     version = facts.get("dataset version")
     return {"test": version} if isinstance(version, str) else {}

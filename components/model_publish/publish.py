@@ -11,22 +11,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.model_publish.lineage import decide, describe_lineage, read_model_manifest, read_quality
+from components.model_publish.gate import decide, overtaken
+from components.model_publish.kubeflow_registry import check_registry, tell_registry
+from components.model_publish.lineage import describe_lineage, read_model_manifest, read_quality
 from components.shared.alias_history import Why, move_noted
 from components.shared.aliases import find_alias
-from components.shared.archive import BENTO, load_archive_manifest
+from components.shared.archive import BENTO, ArchiveManifest, load_archive_manifest
 from components.shared.detection.manifest import MANIFEST
-from components.shared.errors import ProofError
+from components.shared.errors import ConflictError, ProofError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
-from components.shared.model_lineage import Gate
+from components.shared.model_lineage import Quality
 from components.shared.progress import Notify, silent
 from components.shared.registry import (
     CHAMPION,
     RECORD,
+    SHORT,
     ModelRecord,
     archive_key,
     find_record,
     model_key,
+    read_record,
     version_key,
 )
 from components.shared.step import RUN_ID
@@ -38,11 +42,19 @@ SCHEMA = 2  # of the records written here
 
 @dataclass(frozen=True)
 class Published:
-    """Where a model went: its name, its version, and whether it is the champion now."""
+    """Where a model went.
+
+    Attributes:
+        name: the model.
+        version: 64 digits.
+        champion: whether it is the champion now.
+        reason: why it is not, as a sentence.
+    """
 
     name: str
     version: str
     champion: bool
+    reason: str = ""
 
 
 def publish(
@@ -58,6 +70,9 @@ def publish(
 ) -> Published:
     """Register the archive and its evaluation; move ``champion`` to it when ``passed``.
 
+    The champion moves only from where the evaluation saw it: a model that was compared with another champion than
+    today's is registered and not crowned.
+
     Args:
         archive: the packed model's folder.
         predictions: the evaluation's folder; kept under its own digest.
@@ -69,13 +84,17 @@ def publish(
         notify: hears how far it is.
 
     Raises:
-        ProofError: there is no proof, it failed, or the evaluation is another model's.
+        ProofError: there is no proof, it failed or is another archive's, or the evaluation is another model's.
         ArchiveError: the archive is broken or not what its manifest says.
-        StoreError: the store failed; running again completes the registration.
+        StoreError: the store or the model registry failed; running again completes the registration.
+        ConfigError: the model registry cannot be told from here.
     """
-    del proved, model_registry
+    check_registry(model_registry)
     store = open_store(store_uri)
-    record, gate = _describe(archive, predictions, passed=passed, proof=proof)
+    manifest = load_archive_manifest(archive)
+    _check_proof(manifest, proof, proved)
+    quality = read_quality(predictions, manifest)
+    record = _describe(archive, predictions, quality, passed=passed, proof=proof)
     root = version_key(record.name, record.version)
     notify(0.1, "keeping the archive")
     kept = find_record(store, record.name, record.version) or record
@@ -87,26 +106,36 @@ def publish(
     logger.info("%s %s", "registered" if created else "already registered", record)
     if not created:
         _forget_archive(store, record)
-    return _crown(store, record, gate)
+    published = _crown(store, record, quality)
+    if model_registry:
+        notify(0.9, "telling the model registry")
+        tell_registry(model_registry, read_record(store, record.name, record.version), store)
+    return published
+
+
+def _check_proof(manifest: ArchiveManifest, proof: Mapping[str, float], proved: str) -> None:
+    if not proof.get("tensors_compared") or not proof.get("passed", 1.0):
+        raise ProofError(f"{manifest.tag!r} was not proved to be what was trained: run model_test first.")
+    if proved and proved != manifest.content_digest:
+        raise ProofError(
+            f"The proof is of the archive {proved[:SHORT]!r}, not of {manifest.tag!r}"
+            f" ({manifest.content_digest[:SHORT]!r}): run model_test on the archive that is to be published."
+        )
 
 
 def _describe(
-    archive: Path, predictions: Path, *, passed: bool, proof: Mapping[str, float]
-) -> tuple[ModelRecord, Gate]:
+    archive: Path, predictions: Path, quality: Quality | None, *, passed: bool, proof: Mapping[str, float]
+) -> ModelRecord:
     """The record of an archive, once everything that speaks of it was found to speak of it."""
     manifest = load_archive_manifest(archive)
-    if not proof.get("tensors_compared") or not proof.get("passed", 1.0):
-        raise ProofError(f"{manifest.tag!r} was not proved to be what was trained: run model_test first.")
-    quality = read_quality(predictions, manifest)
-    gate = decide(quality, passed=passed)
     lineage = describe_lineage(
         read_model_manifest(archive, manifest),
         quality,
-        gate,
+        decide(quality, passed=passed),
         run=os.environ.get(RUN_ID, ""),
         evaluation=digest_of_digests(sha256_tree(predictions))[:16],
     )
-    record = ModelRecord(
+    return ModelRecord(
         schema_version=SCHEMA,
         name=manifest.name,
         version=manifest.content_digest,
@@ -115,18 +144,35 @@ def _describe(
         proof=dict(proof),
         lineage=lineage,
     )
-    return record, gate
 
 
-def _crown(store: Store, record: ModelRecord, gate: Gate) -> Published:
-    """Make the version the champion if it passed."""
-    prefix = model_key(record.name)
-    former = find_alias(store, prefix, CHAMPION)
-    current = move_noted(store, prefix, CHAMPION, record.version, why=Why.PUBLISH) if gate.passed else former
-    for reason in gate.reasons:
+def _crown(store: Store, record: ModelRecord, quality: Quality | None) -> Published:
+    """Make the version the champion if it passed and the champion is still the one it was compared with."""
+    gate = record.lineage.gate
+    for reason in gate.reasons if gate else ():
         logger.info("the quality gate: %s", reason)
-    logger.info("champion of %s: %s (before: %s)", record.name, current and current.version, former and former.version)
-    return Published(record.name, record.version, champion=current is not None and current.version == record.version)
+    reason = "" if gate and gate.passed else "It did not pass the quality gate."
+    former = find_alias(store, model_key(record.name), CHAMPION)
+    while not reason:
+        former = find_alias(store, model_key(record.name), CHAMPION)
+        at = former.version if former else None
+        reason = overtaken(quality, at, record.version)
+        if not reason and _move(store, record, expected=at):
+            logger.info("%s is the champion now (before: %s)", record, at)
+            return Published(record.name, record.version, champion=True)
+    logger.info("%s does not become the champion: %s", record, reason)
+    champion = former is not None and former.version == record.version
+    return Published(record.name, record.version, champion, "" if champion else reason)
+
+
+def _move(store: Store, record: ModelRecord, *, expected: str | None) -> bool:
+    """Move ``champion`` to the version; ``False`` when somebody else moved it meanwhile."""
+    prefix = model_key(record.name)
+    try:
+        move_noted(store, prefix, CHAMPION, record.version, why=Why.PUBLISH, expected=expected)
+    except ConflictError:
+        return False
+    return True
 
 
 def _keep_archive(store: Store, archive: Path, record: ModelRecord) -> None:

@@ -24,7 +24,7 @@ def model_test(
         archive: The packed model.
         val: Validation images to compare predictions on.
         store: Where the images lie.
-        proof: How much was compared and the largest difference.
+        proof: How much was compared and the largest difference; its file is the whole proof as JSON.
         report: Each check and its result, for a person.
         proof_images: Validation images to compare on, besides the test image and an empty, a noisy and a large one.
         load_seconds: How long the service is asked by several clients at once; 0: not at all.
@@ -36,7 +36,12 @@ def model_test(
     from components.model_test.prove import run
     from components.shared.step import run_step
 
-    options = ProofOptions(images=int(proof_images), load_seconds=load_seconds, max_latency_ms=max_latency_ms)
+    options = ProofOptions(
+        images=int(proof_images),
+        load_seconds=load_seconds,
+        max_latency_ms=max_latency_ms,
+        recorded=str(archive.metadata.get("digest", "")),
+    )
     evidence = run_step(
         "model_test",
         store,
@@ -50,3 +55,4 @@ def model_test(
     )
     proof.metadata.update(evidence.numbers)
     proof.metadata["digest"] = evidence.digest
+    Path(proof.path).write_text(evidence.document, encoding="utf-8")

@@ -18,7 +18,7 @@ class Check:
         title: what was checked, in a word or two.
         compared: how much, as text for the report.
         differences: one sentence each; empty when all is the same.
-        numbers: how much was compared and how far apart it was.
+        numbers: how much was compared and how far apart it was; empty when nothing was.
     """
 
     title: str
@@ -40,11 +40,13 @@ class Proof:
         tag: the packed model.
         numbers: finite numbers by name, such as ``tensors_compared`` and ``max_score_difference``.
         digest: ``content_digest`` of the archive that was proved.
+        document: all of it as JSON, for programs.
     """
 
     tag: str
     numbers: dict[str, float]
     digest: str = ""
+    document: str = ""
 
 
 def attempt(title: str, comparison: Callable[[], Check]) -> Check:
@@ -56,7 +58,7 @@ def attempt(title: str, comparison: Callable[[], Check]) -> Check:
         return Check(title, "not possible", (str(error),))
 
 
-def judge(tag: str, checks: list[Check]) -> Proof:
+def judge(tag: str, checks: list[Check], digest: str = "") -> Proof:
     """The proof, when every check passed.
 
     Raises:
@@ -66,5 +68,14 @@ def judge(tag: str, checks: list[Check]) -> Proof:
     if differences:
         others = f" (and {len(differences) - 1} more differences: see the report)" if len(differences) > 1 else ""
         raise ProofError(f"The packed model {tag!r} is not the trained one: {differences[0].rstrip('.')}{others}.")
-    numbers = {name: float(value) for check in checks for name, value in check.numbers.items() if math.isfinite(value)}
-    return Proof(tag, numbers)
+    return Proof(tag, gather_numbers(checks), digest)
+
+
+def gather_numbers(checks: list[Check]) -> dict[str, float]:
+    """Numbers of all checks; of the same name the largest for a ``max_``, else their sum; finite ones only."""
+    numbers: dict[str, float] = {}
+    for name, value in ((name, float(value)) for check in checks for name, value in check.numbers.items()):
+        if math.isfinite(value):
+            before = numbers.get(name, 0.0)
+            numbers[name] = max(before, value) if "max_" in name else before + value
+    return numbers

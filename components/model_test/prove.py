@@ -3,49 +3,57 @@
 import logging
 import tempfile
 from collections.abc import Sequence
-from io import BytesIO
+from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
-
+from components.model_test.claims import compare_claims
 from components.model_test.evidence import Check, Proof, attempt, judge
 from components.model_test.inference_files import compare_files
+from components.model_test.load import judge_load, one_by_one, under_load
 from components.model_test.options import ProofOptions
-from components.model_test.predictions import (
-    Sample,
-    compare_findings,
-    compare_service,
-    predict,
-    predict_something,
-)
-from components.model_test.report import Story, write_report
-from components.model_test.samples import read_samples
-from components.model_test.server import log_tail, serve
+from components.model_test.predictions import Findings, compare_findings, predict, predict_something
+from components.model_test.report import write_report
+from components.model_test.runtimes import compare_runtime
+from components.model_test.samples import Sample, all_samples, read_samples
+from components.model_test.server import Server, log_tail, serve
+from components.model_test.service import check_service
+from components.model_test.story import Story, document
 from components.model_test.tensors import compare_weights
-from components.shared.archive import BENTO, OpenArchive, open_archive
+from components.shared.archive import BENTO, OpenArchive, load_archive_manifest, open_archive
+from components.shared.detection.inference import TORCH, Inference
 from components.shared.detection.manifest import load_manifest, verify_files
 from components.shared.errors import PipelineError
 from components.shared.progress import Notify, silent
 
 logger = logging.getLogger(__name__)
-_GREY = (114, 114, 114)
+_FILES, _PREDICTIONS, _RUNTIMES, _SERVICE, _ASKING = 0.1, 0.2, 0.3, 0.6, 0.7  # shares of the step done
 
 
 def run(
     model: Path, archive: Path, val: Path, store: str, options: ProofOptions, report: Path, notify: Notify = silent
 ) -> Proof:
-    """The step: prove on the test image, an empty one and images of the dataset ``val``."""
-    return prove(model, archive, images=read_samples(val, store, options.images), report=report, notify=notify)
+    """The step: prove on images of the dataset ``val`` and those that ``prove`` adds."""
+    images = read_samples(val, store, options.images)
+    return prove(model, archive, images=images, report=report, options=options, notify=notify)
 
 
-def prove(model: Path, archive: Path, *, images: Sequence[bytes], report: Path, notify: Notify = silent) -> Proof:
+def prove(
+    model: Path,
+    archive: Path,
+    *,
+    images: Sequence[bytes],
+    report: Path,
+    options: ProofOptions | None = None,
+    notify: Notify = silent,
+) -> Proof:
     """Compare the trained model folder ``model`` with what ``archive`` packs and serves.
 
     Args:
         model: the folder the training step left.
         archive: the folder with ``model.bento`` and its manifest.
-        images: encoded images to compare on, besides the model's test image and an empty one.
+        images: encoded images to compare on, besides the model's test image, an empty, a noisy and a large one.
         report: the HTML file to write; it is written when the proof fails, too.
+        options: how long the service is put under load, and how slow it may be; its ``images`` are not read here.
         notify: told how far it is.
 
     Raises:
@@ -53,68 +61,100 @@ def prove(model: Path, archive: Path, *, images: Sequence[bytes], report: Path, 
         ProofError: something differs; the message names the first thing that does.
         InputError: one of ``images`` cannot be decoded.
     """
-    story = Story()
+    story = Story(options or ProofOptions())
     try:
         with tempfile.TemporaryDirectory(prefix="proof-") as work:
-            samples = _samples(model, images)
-            notify(0.05, "unpacking the archive")
+            notify(0.02, "unpacking the archive")
+            story.manifest = load_archive_manifest(archive)
             opened = open_archive(archive, Path(work))
-            story.manifest, story.archive_bytes = opened.manifest, (archive / BENTO).stat().st_size
-            compare(story, model, opened, samples, Path(work), notify)
-        proof = judge(opened.manifest.tag, story.checks)
-        story.proof = proof
+            story.archive_bytes = (archive / BENTO).stat().st_size
+            samples = _samples(model, images, opened.manifest.inference)
+            compare(story, model, archive, opened, samples, notify)
+        story.proof = judge(opened.manifest.tag, story.checks, opened.manifest.content_digest)
     except PipelineError as error:
         story.failure = str(error)
         raise
     finally:
-        write_report(story, report)
-    logger.info("%s is the trained model", proof.tag)
+        written = document(story)
+        write_report(story, written, report)
+    logger.info("%s is the trained model", story.proof.tag)
     notify(1.0, "proved")
-    return proof
+    return replace(story.proof, document=written)
 
 
 def compare(
-    story: Story, model: Path, opened: OpenArchive, samples: Sequence[Sample], work: Path, notify: Notify
+    story: Story, model: Path, archive: Path, opened: OpenArchive, samples: Sequence[Sample], notify: Notify
 ) -> None:
-    """Make the four comparisons of an opened archive; one that finds differences does not stop the next."""
-    notify(0.1, "comparing files and weights")
+    """Make the comparisons of an opened archive; one that finds differences does not stop the next."""
+    notify(_FILES, "comparing files and weights")
+    recorded = story.options.recorded
     story.checks.append(compare_files(model, opened.model))
+    story.checks.append(
+        attempt("Archive", lambda: compare_claims(load_manifest(model), archive, opened, recorded=recorded))
+    )
     story.checks.append(attempt("Weights", lambda: compare_weights(model, opened.model)))
-    notify(0.3, "comparing predictions")
-    trained = predict_something(model, samples)
-    story.trained = trained
+    notify(_PREDICTIONS, "comparing predictions")
+    trained = story.trained = predict_something(model, samples, opened.manifest.inference)
+    story.checks.append(attempt("Predictions", lambda: _compare_packed(story, opened, trained)))
+    for place, name in enumerate(opened.manifest.runtimes):
+        share = _RUNTIMES + (_SERVICE - _RUNTIMES) * place / len(opened.manifest.runtimes)
+        notify(share, f"comparing the runtime {name}")
+        _compare_converted(story, name, model, opened, trained)
+    notify(_SERVICE, "starting the service")
+    _compare_service(story, opened, notify)
 
-    def compare_predictions() -> Check:
-        story.packed = predict(opened.model, samples, conf=trained.conf)
-        return compare_findings(trained, story.packed)
 
-    def compare_answers() -> Check:
+def _compare_packed(story: Story, opened: OpenArchive, trained: Findings) -> Check:
+    story.packed = predict(opened.model, trained.samples, trained.asked)
+    return compare_findings(trained, story.packed)
+
+
+def _compare_converted(story: Story, name: str, model: Path, opened: OpenArchive, trained: Findings) -> None:
+    def compare_one() -> Check:
+        result, check = compare_runtime(name, model, opened, trained)
+        story.runtimes.append(result)
+        return check
+
+    story.checks.append(attempt(f"Runtime {name}", compare_one))
+
+
+def _compare_service(story: Story, opened: OpenArchive, notify: Notify) -> None:
+    """Start the service and ask it, when what it runs could be loaded here."""
+    story.served = opened.manifest.inference.runtime_for("cpu")
+    found = _served(story)
+    if found is None:
+        story.checks.append(Check("Service", f"not started, what it serves does not load: {story.served}"))
+        return
+    work = opened.bento.parent
+
+    def ask() -> Check:
         try:
             with serve(opened.bento, work) as server:
-                notify(0.8, "asking the service")
-                return compare_service(trained, server, opened.manifest)
+                notify(_ASKING, "asking the service")
+                story.checks += check_service(found, server, opened.manifest)
+                return _measure(story, server, found.samples)
         finally:
             story.log = log_tail(work)
 
-    story.checks.append(attempt("Predictions", compare_predictions))
-    notify(0.5, "starting the service")
-    if story.packed is None:
-        story.checks.append(Check("Service", "not started, the packed model does not load"))
-    else:
-        story.checks.append(attempt("Service", compare_answers))
+    story.checks.append(attempt("Service", ask))
 
 
-def empty_image(imgsz: int) -> bytes:
-    """A grey PNG, somewhat wider than high, with nothing in it."""
-    buffer = BytesIO()
-    Image.new("RGB", (imgsz, max(1, imgsz * 3 // 4)), _GREY).save(buffer, "PNG")
-    return buffer.getvalue()
+def _served(story: Story) -> Findings | None:
+    """What the served runtime finds in process."""
+    if story.served == TORCH:
+        return story.packed
+    return next((result.findings for result in story.runtimes if result.name == story.served), None)
 
 
-def _samples(model: Path, images: Sequence[bytes]) -> list[Sample]:
+def _measure(story: Story, server: Server, samples: Sequence[Sample]) -> Check:
+    options = story.options
+    story.single = one_by_one(server, samples)
+    story.load = under_load(server, samples, options.load_seconds) if options.load_seconds else None
+    check = judge_load(story.single, story.load, options.max_latency_ms)
+    return replace(check, numbers={**check.numbers, "cold_start_seconds": server.cold_start_seconds})
+
+
+def _samples(model: Path, images: Sequence[bytes], how: Inference) -> list[Sample]:
     trained = load_manifest(model)
     verify_files(model, trained)
-    test_image = (model / trained.test_image).read_bytes()
-    numbered = [(f"image {number}", encoded) for number, encoded in enumerate(images, start=1)]
-    named = [("test image", test_image), *numbered, ("empty image", empty_image(trained.imgsz))]
-    return [Sample.read(name, encoded) for name, encoded in named]
+    return all_samples((model / trained.test_image).read_bytes(), images, trained, how)

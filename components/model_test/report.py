@@ -1,94 +1,104 @@
-"""The proof as a page: the verdict, what each check compared, and the test image as both models see it."""
+"""The proof as a page: the verdict, what each check compared, and every image as both models see it."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.model_test.boxes import TOLERANCE, Found
-from components.model_test.evidence import Check, Proof
-from components.model_test.predictions import PROOF_CONF, SERVICE_CONF, Findings
+from components.model_test.evidence import Check
+from components.model_test.limits import EXACT
+from components.model_test.predictions import PROOF_CONF
+from components.model_test.report_pictures import add_pictures
+from components.model_test.report_service import add_runtimes, add_speed
+from components.model_test.story import Story
 from components.shared.archive import ArchiveManifest
-from components.shared.report.draw import DrawnBox, Style, draw_boxes, picture
-from components.shared.report.page import Level, Number, Picture, Report
+from components.shared.files import write_atomically
+from components.shared.report.page import Level, Number, Report
 from components.shared.report.tables import Linked
 
+EMBEDDED = "proof"  # id of the element that holds the JSON
 _SHOWN_DIFFERENCES = 50
-_SHOWN_BOXES = 10
+_CATCHES = (
+    ("A file missing, added or changed", "the archive's manifest (before anything else), Files"),
+    ("One bit of a weight, every digest written anew", "Files, Weights"),
+    ("One bit of a converted model's weight", "its runtime: the trained weights are converted again and compared"),
+    ("Class names or their order", "Files, the runtime's own description, the service's /model"),
+    ("Another input size", "Files, the runtime's input contract, Predictions"),
+    ("Thresholds or tiles in inference.json alone", "the archive's manifest"),
+    ("Thresholds or tiles in both, after packing", "Archive: the digest noted at packing"),
+    ("A service that does not keep to its thresholds or tiles", "Service, its own thresholds"),
+    ("Service code", "Archive where the same release packed it; the service's answers always"),
+    ("A library's version", "Archive: requirements against what runs here"),
+)
 
 
-@dataclass
-class Story:
-    """What is known so far; the report tells it wherever the proof ended.
-
-    Attributes:
-        checks: the comparisons that were made.
-        manifest: the archive's, once it was opened.
-        archive_bytes: size of ``model.bento``.
-        trained: what the trained model finds.
-        packed: what the packed one finds.
-        proof: the outcome, when all is the same.
-        failure: the sentence it failed with.
-        log: the end of what the service wrote.
-    """
-
-    checks: list[Check] = field(default_factory=list)
-    manifest: ArchiveManifest | None = None
-    archive_bytes: int = 0
-    trained: Findings | None = None
-    packed: Findings | None = None
-    proof: Proof | None = None
-    failure: str = "The proof did not come to an end."
-    log: str = ""
-
-
-def write_report(story: Story, path: Path) -> None:
-    """Write the page to ``path``."""
+def write_report(story: Story, document: str, path: Path) -> None:
+    """Write the page to ``path``, with ``document`` (the proof as JSON) in it for programs."""
     tag = story.manifest.tag if story.manifest else "an archive that could not be opened"
     report = Report("Is the packed model the trained one?", subtitle=tag)
-    _verdict(story, report)
+    report.verdict(*_verdict(story))
     if story.proof:
-        report.numbers(_tiles(story.proof.numbers, story.archive_bytes))
+        report.numbers(_tiles(story))
     _checks(story.checks, report)
-    _pictures(story, report)
+    add_runtimes(story, report)
+    add_speed(story, report)
+    add_pictures(story, report)
+    report.section("What would have been found", "Each kind of difference is planted in a test of this step.")
+    report.table(["Difference", "Found by"], _CATCHES, caption="Differences and checks", folded=True, sortable=False)
     if story.manifest:
         _facts(story.manifest, report)
     if story.log:
         report.section("The service's log", "Its last lines.")
         report.text(story.log)
-    report.write(path)
+    page = _embedded(report.html(), document).encode("utf-8", "replace")
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(page)
 
 
-def _verdict(story: Story, report: Report) -> None:
+def _embedded(page: str, document: str) -> str:
+    """The page with the JSON in an inert element that no text in it can end."""
+    safe = document.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    element = f'<script type="application/json" id="{EMBEDDED}">\n{safe}</script>\n'
+    before, end, after = page.rpartition("</body>")
+    return f"{before}{element}{end}{after}"
+
+
+def _verdict(story: Story) -> tuple[str, Level]:
     if story.proof is None:
-        report.verdict(story.failure, Level.BAD)
-    elif not story.proof.numbers.get("boxes_compared"):
-        report.verdict(
+        return story.failure, Level.BAD
+    unproved = [result.name for result in story.runtimes if result.problem]
+    if not story.proof.numbers.get("boxes_compared"):
+        return (
             "The files and weights are the same, but the model finds no box in any image, so nothing was compared.",
             Level.WARN,
         )
-    elif story.trained and story.trained.conf < PROOF_CONF:
-        report.verdict(
+    if story.trained and story.trained.conf < PROOF_CONF:
+        return (
             f"The packed model is the trained one; it finds nothing above {PROOF_CONF}, so all scores were compared.",
             Level.WARN,
         )
-    else:
-        report.verdict("The packed model is the trained one, in files, weights, predictions and service.", Level.GOOD)
+    if unproved:
+        return f"The packed model is the trained one, but nothing here can run {' or '.join(unproved)}.", Level.WARN
+    return "The packed model is the trained one, in files, weights, predictions and service.", Level.GOOD
 
 
-def _tiles(numbers: dict[str, float], archive_bytes: int) -> list[Number]:
-    boxes = int(numbers["boxes_compared"] + numbers["http_boxes_compared"])
+def _tiles(story: Story) -> list[Number]:
+    numbers = story.numbers
+    boxes = int(numbers["boxes_compared"] + numbers["http_boxes_compared"] + sum(r.boxes for r in story.runtimes))
     largest = max(numbers["max_score_difference"], numbers["http_max_score_difference"])
-    return [
+    tiles = [
         Number("Tensors, bit for bit", f"{int(numbers['tensors_compared'])}"),
-        Number("Boxes compared", f"{boxes}", note=f"{int(numbers['http_boxes_compared'])} of them over HTTP"),
-        Number("Largest score difference", f"{largest:.2g}", note=f"allowed: {TOLERANCE:g}, relative"),
+        Number("Boxes compared", f"{boxes:,}", note=f"{int(numbers['http_boxes_compared']):,} of them over HTTP"),
+        Number("Largest score difference", f"{largest:.2g}", note=f"allowed: {EXACT.relative:g}, relative"),
         Number("Service ready after", f"{numbers['cold_start_seconds']:.1f} s", note="process start to /readyz"),
         Number(
             "Answer, median",
             f"{numbers['latency_p50_ms']:.0f} ms",
-            note=f"95 % within {numbers['latency_p95_ms']:.0f} ms",
+            note=f"one client; 95 % within {numbers['latency_p95_ms']:.0f} ms",
         ),
-        Number("Archive", f"{archive_bytes / 1e6:.1f} MB"),
     ]
+    if story.load:
+        load = story.load
+        note = f"{load.clients} clients; 95 % within {load.p95:.0f} ms"
+        tiles.append(Number("Under load", f"{load.per_second:.1f} images/s", note=note))
+    return [*tiles, Number("Archive", f"{story.archive_bytes / 1e6:.1f} MB")]
 
 
 def _checks(checks: list[Check], report: Report) -> None:
@@ -106,42 +116,29 @@ def _checks(checks: list[Check], report: Report) -> None:
 
 def _result(check: Check) -> Linked:
     if check.differences:
-        return Linked(f"{len(check.differences)} differences", level=Level.BAD)
+        count = len(check.differences)
+        return Linked(f"{count} difference{'s' if count > 1 else ''}", level=Level.BAD)
     return Linked("the same", level=Level.GOOD) if check.numbers else Linked("not made", level=Level.WARN)
 
 
-def _pictures(story: Story, report: Report) -> None:
-    if story.trained is None:
-        return
-    report.section("The test image", f"Boxes from a score of {SERVICE_CONF} up, or the best {_SHOWN_BOXES} if none is.")
-    shown = [_drawn(story.trained, "trained")] + ([_drawn(story.packed, "packed")] if story.packed else [])
-    report.gallery(shown)
-
-
-def _drawn(findings: Findings, which: str) -> Picture:
-    found, sample = findings.found[0], findings.samples[0]
-    boxes = _drawn_boxes(found)
-    return picture(draw_boxes(sample.pixels, boxes), caption=f"The {which} model: {len(boxes)} boxes")
-
-
-def _drawn_boxes(found: Found) -> list[DrawnBox]:
-    sure = int((found.scores >= SERVICE_CONF).sum()) or _SHOWN_BOXES
-    rows = zip(found.boxes[:sure].tolist(), found.scores.tolist(), found.names, strict=False)
-    return [
-        DrawnBox(left, top, right - left, bottom - top, f"{name} {score:.2f}", Style.PREDICTION)
-        for (left, top, right, bottom), score, name in rows
-    ]
-
-
 def _facts(manifest: ArchiveManifest, report: Report) -> None:
+    how = manifest.inference
+    own = ", ".join(f"{name} {value:g}" for name, value in sorted(how.class_confidence.items()))
+    tiles = f"{how.tile} pixels, {how.tile_overlap:g} shared, merged by {how.tile_merge}" if how.tile else "none"
     report.section("The archive")
     report.facts(
         {
             "Tag": manifest.tag,
             "Content digest": manifest.content_digest,
             "Model digest": manifest.model_digest,
+            "Packed by": manifest.code or "not known",
             "Classes": ", ".join(manifest.classes),
             "Image size": f"{manifest.imgsz} pixels",
+            "Runtimes": ", ".join(manifest.runtime_names),
+            "Serves": ", ".join(f"{runtime} on {device}" for device, runtime in sorted(how.runtimes.items())),
+            "Lowest scores": f"{how.confidence:g}" + (f"; {own}" if own else ""),
+            "Overlap, boxes": f"above {how.iou:g} one object, at most {how.max_det} boxes",
+            "Tiles": tiles,
             "Libraries": ", ".join(manifest.requirements),
             "Licences": " ".join(manifest.licences),
         }

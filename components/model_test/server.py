@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Any
 
 import httpx
 
+from components.model_test import guard
 from components.shared.bento import bento_environment
+from components.shared.cpus import usable_cpus
 from components.shared.errors import ProofError
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request at the level of steps
@@ -25,6 +27,9 @@ ANSWER_SECONDS = 60.0
 LOG = "serve.log"
 _TAIL = 20
 _FAILED = "Application startup failed"  # it would try again for ever
+_SETTINGS = "DETECTOR_"  # variables that would have the service do something else than the archive says
+
+Answer = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -34,35 +39,49 @@ class Server:
     client: httpx.Client
     cold_start_seconds: float
 
-    def predict(self, image: bytes, *, conf: float | None = None) -> dict[str, object]:
-        """What ``POST /predict`` answers for an encoded image; ``None`` leaves the service's own threshold.
+    def predict(self, image: bytes, *, conf: float | None = None) -> Answer:
+        """What ``POST /predict`` answers for an encoded image; ``None`` leaves the service's own thresholds.
 
         Raises:
             ProofError: it does not answer 200 with a JSON object.
         """
-        fields = {} if conf is None else {"conf": repr(conf)}
-        return self._ask("POST", "/predict", files={"image": ("image", image, "image/png")}, data=fields)
+        answer = self._predict([image], conf)
+        if not isinstance(answer, dict):
+            raise ProofError(f"The packed service answered one image with {str(answer)[:200]}, not with a JSON object.")
+        return answer
 
-    def model(self) -> dict[str, object]:
+    def predict_together(self, images: Sequence[bytes], *, conf: float | None = None) -> list[Answer]:
+        """What it answers for several images in one request, two or more; raises ``ProofError`` as ``predict`` does."""
+        whole = self._predict(images, conf)
+        answers = whole.get("predictions") if isinstance(whole, dict) else whole
+        if not isinstance(answers, list) or not all(isinstance(answer, dict) for answer in answers):
+            raise ProofError(
+                f"The packed service answered {len(images)} images in one request with {str(whole)[:200]}."
+            )
+        if len(answers) != len(images):
+            raise ProofError(f"The packed service answered {len(images)} images with {len(answers)} predictions.")
+        return answers
+
+    def model(self) -> Answer:
         """What ``GET /model`` answers; raises ``ProofError`` as ``predict`` does."""
-        return self._ask("GET", "/model")
+        answer = self._ask("GET", "/model")
+        if not isinstance(answer, dict):
+            raise ProofError(f"The packed service answered /model with {str(answer)[:200]}, not with a JSON object.")
+        return answer
 
-    def latencies(self, image: bytes, requests: int) -> tuple[float, ...]:
-        """Seconds each of so many predictions took, one after the other, seen from the client."""
-        seconds = []
-        for _ in range(requests):
-            started = time.perf_counter()
-            self.predict(image)
-            seconds.append(time.perf_counter() - started)
-        return tuple(seconds)
+    def _predict(self, images: Sequence[bytes], conf: float | None) -> Any:  # noqa: ANN401 - any JSON
+        fields = {} if conf is None else {"conf": repr(conf)}
+        files = [("image", (f"image-{place}", image, "image/png")) for place, image in enumerate(images)]
+        return self._ask("POST", "/predict", files=files, data=fields)
 
-    def _ask(self, method: str, path: str, **sent: Any) -> dict[str, object]:  # noqa: ANN401 - httpx's own arguments
+    def _ask(self, method: str, path: str, **sent: Any) -> Any:  # noqa: ANN401 - httpx's own arguments, any JSON
         try:
             reply = self.client.request(method, path, **sent)
             answer = reply.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise ProofError(f"The packed service did not answer {path}: {error}.") from error
-        if reply.status_code != httpx.codes.OK or not isinstance(answer, dict):
+            reason = str(error) or type(error).__name__
+            raise ProofError(f"The packed service did not answer {path}: {reason}.") from error
+        if reply.status_code != httpx.codes.OK:
             raise ProofError(f"The packed service answered {path} with {reply.status_code}: {reply.text[:300]}")
         return answer
 
@@ -71,27 +90,42 @@ class Server:
 def serve(bento: Path, work: Path, *, timeout: float = READY_SECONDS) -> Iterator[Server]:
     """Serve an unpacked bento on a free loopback port, on the CPU, until the block ends; its log is ``work/serve.log``.
 
+    It ends when this process does, too, even where that is killed.
+
     Raises:
         ProofError: it ended or was not ready in time; the message ends with the end of its log.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", str(bento), "--host", "127.0.0.1", "--port", str(port)]
-    environment = bento_environment(work / "bentoml-home") | {"CUDA_VISIBLE_DEVICES": ""}
+    service = [sys.executable, "-m", "bentoml", "serve", str(bento), "--host", "127.0.0.1", "--port", str(port)]
     with (work / LOG).open("wb") as output:
         process = subprocess.Popen(
-            command,
-            env=environment,
+            [sys.executable, "-I", "-S", guard.__file__, *service],
+            env=_environment(work),
             cwd=work,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_SECONDS, trust_env=False) as client:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+            address = f"http://127.0.0.1:{port}"
+            with httpx.Client(base_url=address, timeout=ANSWER_SECONDS, trust_env=False, limits=limits) as client:
                 yield Server(client, _wait(client, process, work, timeout))
         finally:
             _stop(process)
+
+
+def workers() -> int:
+    """How many processes a service has on this machine."""
+    return usable_cpus()
+
+
+def _environment(work: Path) -> dict[str, str]:
+    """The surroundings of a service that does what its archive says, on the CPU."""
+    inherited = bento_environment(work / "bentoml-home")
+    kept = {name: value for name, value in inherited.items() if not name.startswith(_SETTINGS)}
+    return kept | {"CUDA_VISIBLE_DEVICES": "", f"{_SETTINGS}DEVICE": "cpu"}
 
 
 def _wait(client: httpx.Client, process: "subprocess.Popen[bytes]", work: Path, timeout: float) -> float:
@@ -120,6 +154,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     finally:
         _signal(process, signal.SIGKILL)
         process.wait()
+        if process.stdin:
+            process.stdin.close()
 
 
 def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from components.model_train.saving.spare import keep_spare, take_spare
 from components.model_train.story import Story
 from components.model_train.trainers.base import Trainer
 from components.model_train.watching.supervisor import Supervisor
-from components.model_train.watching.verdict import judge
+from components.model_train.watching.verdict import is_over
 from components.shared.errors import (
     CheckpointError,
     ConfigError,
@@ -26,9 +27,11 @@ from components.shared.errors import (
 from components.shared.progress import Announce
 from components.shared.store import open_store
 
-__all__ = ["Outcome", "Plan", "attempt", "conduct", "make_trainer"]
+__all__ = ["Keep", "Outcome", "Plan", "attempt", "conduct", "make_trainer"]
 
 logger = logging.getLogger(__name__)
+
+Keep = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,15 @@ def conduct(plan: Plan, notify: Announce, *, trainer: Trainer | None = None) -> 
     return _Conductor(plan, notify, trainer).conduct()
 
 
-def attempt(plan: Plan, story: Story, notify: Announce, trainer: Trainer | None = None) -> Outcome:
+def attempt(plan: Plan, story: Story, notify: Announce, trainer: Trainer | None, keep: Keep) -> Outcome:
     """One attempt in this process, looked after; so far as it got, ``story`` is brought up to date in place.
 
     Args:
         plan: its ``job`` is this attempt's: ``resume`` and ``batch`` too.
         story: the training's course up to the epoch it goes on from.
         notify: hears how far it is.
-        trainer: the training library; when not given, the one ``plan.job.start`` is for.
+        trainer: the training library; ``None``: the one ``plan.job.start`` is for.
+        keep: puts the outcome where it outlasts this process; a signal to end waits for it.
 
     Raises:
         PreemptedError: it was told to end.
@@ -90,7 +94,10 @@ def attempt(plan: Plan, story: Story, notify: Announce, trainer: Trainer | None 
             if watch.told_to_end:
                 raise PreemptedError(watch.farewell()) from error
             raise
-    return Outcome(run, story, plan.job.work / BATCHES)
+        outcome = Outcome(run, story, plan.job.work / BATCHES)
+        watch.conclude()
+        keep(outcome)
+    return outcome
 
 
 def make_trainer(framework: str) -> Trainer:
@@ -132,14 +139,11 @@ class _Conductor:
             if isinstance(begin, Outcome):
                 return begin
             try:
-                outcome = self._train(begin)
+                return self._train(begin)
             except CheckpointError as error:
                 if not begin.home:
                     raise
                 self._refused[begin.home] = str(error).rstrip(".")
-                continue
-            self._keep(outcome)
-            return outcome
 
     def _replace(self) -> None:
         try:
@@ -193,12 +197,10 @@ class _Conductor:
     def _resumed(self, found: Found) -> _Beginning:
         """What goes on from a checkpoint; where the training was to stop there, it only gives its result."""
         made = found.checkpoint
-        total = self._plan.job.parameters.epochs
-        stopped = judge(self._plan.care, made.story, total)
-        if stopped:
+        over = is_over(self._plan.care, made.story, self._plan.job.parameters.epochs)
+        if made.story.stopped:
             logger.info("The training was to stop after epoch %d: %s", made.epoch, made.story.stopped)
-        logger.info("going on after epoch %d of %d from %s", made.epoch, total, found.home)
-        over = stopped or made.epoch >= total
+        logger.info("going on after epoch %d of %d from %s", made.epoch, self._plan.job.parameters.epochs, found.home)
         return _Beginning(_with(self._plan, found.folder / SNAPSHOT, made.batch, over=over), made.story, found.home)
 
     def _train(self, begin: _Beginning) -> Outcome:
@@ -211,12 +213,12 @@ class _Conductor:
 
     def _attempt(self, begin: _Beginning) -> Outcome:
         if begin.plan.job.parameters.gpus == 1:
-            return attempt(begin.plan, begin.story, self._notify, self._trainer)
+            return attempt(begin.plan, begin.story, self._notify, self._trainer, self._keep)
         from components.model_train.ranks.distributed import run_ranks  # its processes import this module
 
         kind = type(self._trainer)
         name = f"{kind.__module__}:{kind.__qualname__}" if self._trainer else ""
-        return run_ranks(begin.plan, begin.story, self._notify, trainer=name)
+        return run_ranks(begin.plan, begin.story, self._notify, self._keep, trainer=name)
 
     def _smaller(self, failed: _Beginning, before: Story, error: OutOfMemoryError) -> _Beginning:
         """The same at half the batch, from the newest snapshot on; the failed attempt stays in the course."""
@@ -234,7 +236,8 @@ class _Conductor:
         goes_on = f"went on after epoch {reached}" if reached else "began again"
         lost = f" in epoch {attempts[-1].last_epoch + 1}" if begun else ""
         self._warn(story, f"Out of memory with batch {used}{lost}: {goes_on} with batch {half}.")
-        return _Beginning(_with(self._plan, resume, half), story, failed.home)
+        over = is_over(self._plan.care, story, self._plan.job.parameters.epochs)
+        return _Beginning(_with(self._plan, resume, half, over=over), story, failed.home)
 
     def _keep(self, outcome: Outcome) -> None:
         """Store the result, so that this step, run once more, need not train."""

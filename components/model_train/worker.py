@@ -31,7 +31,7 @@ from components.model_train.settings import read_settings
 from components.model_train.story import Story
 from components.model_train.train import Place, make_plan, train_model
 from components.model_train.trainers.base import Hyperparameters
-from components.model_train.watching.verdict import judge
+from components.model_train.watching.verdict import is_over
 from components.shared import dataset_reference, dataset_store
 from components.shared.dataset import Dataset
 from components.shared.detection.manifest import MANIFEST
@@ -174,7 +174,7 @@ def _begun(plan: Plan, beginning: meeting.Beginning, store: Store) -> Plan:
         if found is None or found.checkpoint.epoch != beginning.epoch:
             raise TrainingError(f"Rank 0 goes on from epoch {beginning.epoch}, whose checkpoint is not in the store.")
         resume = found.folder / SNAPSHOT
-        over = judge(plan.care, found.checkpoint.story, plan.job.parameters.epochs)
+        over = is_over(plan.care, found.checkpoint.story, plan.job.parameters.epochs)
     asked = dataclasses.replace(plan.job.parameters, batch=beginning.batch)
     return dataclasses.replace(plan, job=dataclasses.replace(plan.job, parameters=asked, resume=resume, over=over))
 

@@ -21,8 +21,8 @@ LEAST_EDGE = 32  # pixels that the shorter side of a reduced image keeps, where 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 
 # Pillow knows formats that run programs (EPS) or read further files; these only hold pixels.
-_FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM")
-_FORMATS += ("AVIF",) if features.check("avif") else ()
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM")
+FORMATS += ("AVIF",) if features.check("avif") else ()
 SWAPPED = frozenset({5, 6, 7, 8})  # EXIF orientations that swap the axes of what is stored,
 UPSIDE_DOWN = frozenset({3, 4, 7, 8})  # then put its top at the bottom,
 MIRRORED = frozenset({2, 3, 6, 7})  # then its left at the right
@@ -151,7 +151,7 @@ def orientation_of(image: Image.Image) -> int:
 def _opened(data: bytes) -> Iterator[Image.Image]:
     """The image, not decoded yet; refused by its header when it is too large to decode."""
     try:
-        opened = Image.open(BytesIO(data), formats=_FORMATS)
+        opened = Image.open(BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnsafeInputError(f"it has more than {MAX_PIXELS} pixels") from error
     with opened as image:

@@ -57,6 +57,15 @@ class Lineage(BaseModel):
     gate: Gate | None = None
 
 
+class ChampionThen(BaseModel):
+    """The champion when a model was evaluated: what came of comparing with it, and which one it was."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: str
+    version: str = ""
+
+
 class Quality(BaseModel):
     """The parts of an evaluation's ``quality.json`` that the registry reads; others may be added to it freely.
 
@@ -66,6 +75,7 @@ class Quality(BaseModel):
         metrics: finite numbers by name; ``map50`` and ``map50_95`` among them.
         facts: what was evaluated on what: ``model``, ``model digest``, ``dataset``, ``dataset version``, ``split``.
         per_class: a row for each class: ``category``, ``ap50_95``, ``ap50`` and more.
+        champion: which champion the evaluation saw; ``None`` in those of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +85,7 @@ class Quality(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     facts: dict[str, object] = Field(default_factory=dict)
     per_class: tuple[dict[str, object], ...] = ()
+    champion: ChampionThen | None = None
 
     @field_validator("metrics", mode="before")
     @classmethod

@@ -14,13 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import components
-from components.model_train.conduct import attempt
+from components.model_train.conduct import Keep, attempt
 from components.model_train.plan import Outcome, Plan
 from components.model_train.ranks.assignment import Assignment, read_outcome, trainer_of
 from components.model_train.ranks.failure import Failure, read_failures, the_error
 from components.model_train.ranks.meeting import announce, local_ranks, started_by_others
 from components.model_train.ranks.processes import Endings, run_processes
 from components.model_train.ranks.rank import follow_parent, work
+from components.model_train.saving.farewell import last_words
+from components.model_train.saving.preemption import Preemption
 from components.model_train.story import Story
 from components.model_train.trainers.base import LARGEST_BATCH, Hyperparameters
 from components.shared.cpus import usable_cpus
@@ -37,7 +39,7 @@ _PORT_TAKEN = ("eaddrinuse", "address already in use")
 _WITH_PARENT = "--with-parent"
 
 
-def run_ranks(plan: Plan, story: Story, notify: Announce, *, trainer: str = "") -> Outcome:
+def run_ranks(plan: Plan, story: Story, notify: Announce, keep: Keep, *, trainer: str = "") -> Outcome:
     """Train one attempt in ``gpus`` processes and wait for them; refuses before it starts any.
 
     In a process that ``torchrun`` started, this one is rank 0 and the others are there already: they are told what to
@@ -51,6 +53,7 @@ def run_ranks(plan: Plan, story: Story, notify: Announce, *, trainer: str = "") 
         plan: its ``job`` is this attempt's: ``resume`` is the local folder to go on from, ``batch`` is over all ranks.
         story: how it went so far; brought up to date in place, also when this raises.
         notify: hears at the end what rank 0 told last.
+        keep: puts the outcome where it outlasts this process; a signal to end waits for it.
         trainer: ``module:class`` of a ``Trainer``; empty: the one ``plan.job.start.framework`` names.
 
     Raises:
@@ -65,7 +68,7 @@ def run_ranks(plan: Plan, story: Story, notify: Announce, *, trainer: str = "") 
     assignment = Assignment(plan=plan, story=story, trainer=trainer, folder=folder)
     if started_by_others():
         announce(assignment)
-        return attempt(plan, story, notify, trainer_of(assignment))
+        return attempt(plan, story, notify, trainer_of(assignment), keep)
     endings = _run(assignment)
     failures = _failures(assignment, endings)
     if any(_says_port_taken(failure) for failure in failures) and not endings.told:
@@ -73,7 +76,21 @@ def run_ranks(plan: Plan, story: Story, notify: Announce, *, trainer: str = "") 
         shutil.rmtree(folder, ignore_errors=True)
         endings = _run(assignment)
         failures = _failures(assignment, endings)
-    return _result(assignment, endings, failures, notify)
+    with _unhurried(plan):
+        outcome = _result(assignment, endings, failures, notify)
+        keep(outcome)
+    return outcome
+
+
+def _unhurried(plan: Plan) -> Preemption:
+    """Within the block a signal to end changes nothing, for as long as there is time."""
+    late = "Told to end before the result was kept: run the same again to go on from the last checkpoint."
+    return Preemption(
+        plan.care.grace_seconds,
+        told=lambda: None,
+        saved=lambda: False,
+        last_words=lambda: last_words(open_store(plan.store), plan.run_id, plan.step, late),
+    )
 
 
 def check_ranks(parameters: Hyperparameters) -> None:

@@ -110,9 +110,8 @@ def _lead(assignment: Assignment, told: Told) -> None:
     if before is not None and before.state == "running":  # as whoever started this process left it
         reporter.current = before
     try:
-        outcome = attempt(plan, story, reporter.notify, trainer_of(assignment))
+        attempt(plan, story, reporter.notify, trainer_of(assignment), assignment.save_outcome)
         told.raising = False  # what is done needs no saving
-        assignment.save_outcome(outcome)
     finally:
         assignment.save_course(reporter.current)
 

@@ -1,5 +1,6 @@
 """What is said when an attempt ends before the training does: why, and what of it is saved."""
 
+import logging
 import time
 
 from components.model_train.saving.saver import Saver
@@ -7,6 +8,8 @@ from components.shared.progress import progress_key, read_progress
 from components.shared.store import Store
 
 _MINUTE = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 def farewell(where: str, seconds: float, saver: Saver) -> str:
@@ -38,8 +41,9 @@ def last_good(saver: Saver) -> str:
     return f"the weights of epoch {good} are the last good ones, but not saved ({_why_not(saver)})"
 
 
-def tell_preempted(store: Store, run: str, step: str, message: str) -> None:
-    """Make a step's progress say that it was told to end, for a process that cannot come to its regular end."""
+def last_words(store: Store, run: str, step: str, message: str) -> None:
+    """Log, and make a step's progress say, that it was told to end; for a process that cannot come to a regular end."""
+    logger.error("%s", message)
     progress = read_progress(store, run, step)
     if progress is not None:
         now = time.time()

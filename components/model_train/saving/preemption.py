@@ -128,8 +128,7 @@ class Preemption:
         while time.monotonic() < min(self.until, (done or float("inf")) + LEAVING):
             if self._left.wait(_POLL):
                 return
-            if done is None and self._saved():
-                done = time.monotonic()
+            done = (done or time.monotonic()) if self._saved() else None
         if not self._left.is_set():
             self._end()
 

@@ -17,7 +17,7 @@ from components.model_train.journal.lines import epoch_line
 from components.model_train.pages.pictures import FirstBatches
 from components.model_train.plan import Plan
 from components.model_train.saving.checkpoints import Checkpoints
-from components.model_train.saving.farewell import farewell, last_good, tell_preempted
+from components.model_train.saving.farewell import farewell, last_good, last_words
 from components.model_train.saving.preemption import Preemption
 from components.model_train.saving.results import BATCHES
 from components.model_train.saving.saver import Cadence, Folders, Saver
@@ -66,6 +66,7 @@ class Supervisor:
         self._batch = self._batches = 0
         self._epoch = done.number + 1
         self._told = 0.0
+        self._concluded = False
         self._calibration = estimate.Calibration(self._total)
         self._pictures = FirstBatches(plan.job.work / BATCHES, plan.job.classes)
         self.saver = self._start_saver(done.number)
@@ -104,15 +105,27 @@ class Supervisor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        end = self._end_of(error)
-        known = isinstance(error, PreemptedError | DivergedError | OutOfMemoryError)
-        if self.told_to_end if error is None else not known:  # whatever comes, the next attempt goes on from here
-            self.saver.flush(self._patience())
+        self.conclude(error)
+        self._preemption.__exit__(kind, error, trace)
+
+    def conclude(self, error: BaseException | None = None) -> None:
+        """Nothing more is learned: save what must be, and complete the story; when the block is left, if not before.
+
+        Args:
+            error: why the attempt ends before the training does.
+        """
+        if self._concluded:
+            return
+        self._concluded = True
+        if error is None and self.told_to_end:
+            self.saver.flush(self._patience(), "preempted")  # the result may not be kept in time
+        elif error is not None and not isinstance(error, PreemptedError | DivergedError | OutOfMemoryError):
+            self.saver.flush(self._patience())  # whatever it is, the next attempt goes on from here
         self.saver.close(self._patience())
+        end = self._end_of(error)
         self._set_attempt(end=end)
         self._journal.close(end)
         self.story.notes += [note for note in self._journal.warnings if note not in self.story.notes]
-        self._preemption.__exit__(kind, error, trace)
 
     @property
     def told_to_end(self) -> bool:
@@ -168,10 +181,10 @@ class Supervisor:
         self._tell(f"epoch {epoch.number}/{self._total}{shown}", epoch.values)
         over = stop or epoch.number >= self._total
         self.saver.offer(epoch.number, snapshot, self.story, self._batch, after=FINISHING if over else 0.0)
-        if self._preemption.reason:  # what was requested before may have been saved already, and this is newer
-            self.saver.request("" if over else "preempted")
         if not over:
             self._end_if_told(after=epoch.number)
+        elif self.told_to_end:
+            self.saver.request("preempted")
         return stop
 
     def farewell(self) -> str:
@@ -271,5 +284,4 @@ class Supervisor:
     def _last_words(self) -> None:
         """Tell how it ended when the main thread cannot: it is in a call that lasts longer than there is time."""
         message = self._farewell(self._preemption.reason)
-        logger.error("%s", message)
-        tell_preempted(self._store, self._plan.run_id, self._plan.step, message)
+        last_words(self._store, self._plan.run_id, self._plan.step, message)

@@ -18,3 +18,9 @@ def judge(care: Care, story: Story, total_epochs: int) -> bool:
     if not story.stopped and story.overfitting and story.overfitting.stopped:
         story.stopped = story.overfitting.reason
     return bool(story.stopped)
+
+
+def is_over(care: Care, story: Story, total_epochs: int) -> bool:
+    """Whether nothing is left to learn: the last epoch is learned, or ``judge``, whose arguments it takes, says so."""
+    stopped = judge(care, story, total_epochs)
+    return stopped or bool(story.epochs and story.epochs[-1].number >= total_epochs)

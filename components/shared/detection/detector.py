@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from components.shared.detection.frameworks import Pixels, Rows, Runtime, find_framework
 from components.shared.detection.manifest import ModelManifest, load_manifest
+from components.shared.detection.tiling import Tiling, predict_in_tiles
 from components.shared.errors import ArchiveError, InputError
 
 __all__ = ["Detections", "Detector", "Pixels", "Rows"]
@@ -41,15 +42,16 @@ class Detector:
         device: ``cpu``, ``cuda``, ``cuda:1``, or ``auto`` for a GPU where there is one.
         runtime: the converted model to run instead of the weights: a folder of ``runtimes`` beside the model folder,
             such as ``onnx``, whose digests are checked; ``''`` or ``torch`` for the weights themselves.
+        threads: CPU threads of one prediction of a converted model; 0 for what this process may use.
 
     Raises:
         ArchiveError: the manifest, the weights or the runtime are missing or unreadable, or their classes differ.
         ConfigError: the device or a library that the runtime needs does not exist.
     """
 
-    def __init__(self, directory: Path, *, device: str = "cpu", runtime: str = "") -> None:
+    def __init__(self, directory: Path, *, device: str = "cpu", runtime: str = "", threads: int = 0) -> None:
         self.manifest = load_manifest(directory)
-        self._runtime, origin = _open(directory, self.manifest, device, runtime)
+        self._runtime, origin = _open(directory, self.manifest, device, runtime, threads)
         if self._runtime.names != self.manifest.classes:
             raise ArchiveError(_class_difference(self.manifest.classes, self._runtime.names, origin))
 
@@ -65,29 +67,42 @@ class Detector:
         conf: float = 0.001,
         iou: float = 0.7,
         max_det: int = 300,
+        tiling: Tiling | None = None,
     ) -> list[Detections]:
         """Detect on RGB images of shape ``(height, width, 3)``; one result an image, in order.
 
-        Each image goes through the model alone, so its boxes do not depend on what else is asked for. Boxes are
-        clipped to the image; those with nothing left inside are dropped.
+        Each image goes through the model alone, and so does each tile, so the boxes do not depend on what else is
+        asked for. Boxes are clipped to the image; those with nothing left inside are dropped.
+
+        Args:
+            images: uint8 arrays.
+            conf: scores must be above it.
+            iou: boxes of one class that overlap by more are one object.
+            max_det: boxes at most in an image, or in each tile's worth of one that is cut.
+            tiling: how images larger than a tile are cut; ``None``: they are predicted whole.
 
         Raises:
             InputError: an image is not a uint8 array of that shape.
         """
+
+        def predict(pixels: Pixels) -> Rows:
+            return self._runtime.predict(pixels, conf=conf, iou=iou, max_det=max_det)
+
         found = []
         for index, image in enumerate(images):
             _check_image(image, index)
-            rows = self._runtime.predict(image, conf=conf, iou=iou, max_det=max_det)
+            rows = predict_in_tiles(image, tiling, predict, iou=iou, max_det=max_det) if tiling else predict(image)
             found.append(_detections(rows, image.shape[1], image.shape[0]))
         return found
 
 
-def _open(directory: Path, manifest: ModelManifest, device: str, runtime: str) -> tuple[Runtime, Path]:
+def _open(directory: Path, manifest: ModelManifest, device: str, runtime: str, threads: int) -> tuple[Runtime, Path]:
     """What predicts, and the file or folder it was made of."""
     if runtime not in {"", "torch"}:
         from components.shared.detection.engine_runtime import open_runtime  # noqa: PLC0415 - not in every archive
 
-        return open_runtime(directory, runtime, device=device), directory.parent / "runtimes" / runtime
+        opened = open_runtime(directory, runtime, device=device, threads=threads)
+        return opened, directory.parent / "runtimes" / runtime
     weights = directory / manifest.weights
     if not weights.is_file():
         raise ArchiveError(f"The weights {manifest.weights!r} are missing from {str(directory)!r}.")

@@ -1,12 +1,15 @@
 """How a packed model predicts unless it is asked otherwise: what is evaluated, proved and served alike."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared.errors import ArchiveError
 from components.shared.files import write_atomically
+
+if TYPE_CHECKING:
+    from components.shared.detection.tiling import Tiling
 
 INFERENCE = "inference.json"
 TORCH = "torch"  # the weights themselves, run by the library that trained them
@@ -38,6 +41,17 @@ class Inference(BaseModel):
     tile_overlap: float = Field(default=0.2, ge=0, lt=0.9)
     tile_merge: Merge = "nms"
     runtimes: dict[str, str] = Field(default_factory=lambda: {"cpu": TORCH, "cuda": TORCH})
+
+    @property
+    def tiling(self) -> "Tiling | None":
+        """How large images are cut; ``None``: they are predicted whole.
+
+        Raises:
+            ConfigError: the tiles make no sense.
+        """
+        from components.shared.detection.tiling import Tiling  # noqa: PLC0415 - brings numpy and OpenCV along
+
+        return Tiling(self.tile, self.tile_overlap, self.tile_merge) if self.tile else None
 
     def runtime_for(self, device: str) -> str:
         """The runtime for a kind of device: ``cpu`` or ``cuda``."""

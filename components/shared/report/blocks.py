@@ -1,10 +1,15 @@
 """What a report is made of: the blocks of a page in reading order."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from components.shared.report.explorer import Explorer
 from components.shared.report.figure import Chart
 from components.shared.report.tables import TableBlock
+
+_MOST_BUTTONS = 14
 
 
 class Level(StrEnum):
@@ -70,21 +75,53 @@ class Charts:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A filter of a gallery: tags in order of appearance with the number of their pictures.
+
+    ``place`` is which of a picture's tags counts; without it any of them does.
+    """
+
+    name: str
+    tags: tuple[tuple[str, int], ...]
+    place: int | None = None
+
+    @property
+    def many(self) -> bool:
+        """Whether a list to choose from takes less room than a button for each tag."""
+        return len(self.tags) > _MOST_BUTTONS
+
+
+@dataclass(frozen=True)
 class Gallery:
-    """Pictures in a grid; ``left_out`` were dropped to keep the page small; ``columns`` 0: as many as fit."""
+    """Pictures in a grid; ``left_out`` were dropped to keep the page small; ``columns`` 0: as many as fit.
+
+    ``filters`` name the places of the pictures' tags, each filtered by on its own; ``wide`` suits pictures twice as
+    wide as high.
+    """
 
     pictures: tuple[Picture, ...]
     caption: str = ""
     empty: str = ""
     left_out: int = 0
     columns: int = 0
+    filters: tuple[str, ...] = ()
+    wide: bool = False
     kind: str = field(default="gallery", init=False)
 
     @property
-    def tags(self) -> tuple[tuple[str, int], ...]:
-        """Tags in order of appearance with the number of their pictures."""
-        every = [tag for picture in self.pictures for tag in dict.fromkeys(picture.tags)]
-        return tuple((tag, every.count(tag)) for tag in dict.fromkeys(every))
+    def choices(self) -> tuple["Choice", ...]:
+        """What can be chosen from; tags that are all the same are no choice."""
+        if self.filters:
+            columns = [
+                [picture.tags[place : place + 1] for picture in self.pictures] for place in range(len(self.filters))
+            ]
+            found = [
+                Choice(name, _counted(tags), place)
+                for place, (name, tags) in enumerate(zip(self.filters, columns, strict=True))
+            ]
+        else:
+            found = [Choice("", _counted([tuple(dict.fromkeys(picture.tags)) for picture in self.pictures]))]
+        return tuple(choice for choice in found if len(choice.tags) > 1)
 
     @property
     def size(self) -> int:
@@ -100,7 +137,7 @@ class Facts:
     kind: str = field(default="facts", init=False)
 
 
-Block = Numbers | Text | Points | Charts | TableBlock | Gallery | Facts
+Block = Numbers | Text | Points | Charts | TableBlock | Gallery | Facts | Explorer
 
 
 @dataclass
@@ -110,3 +147,7 @@ class Section:
     title: str = ""
     lead: str = ""
     blocks: list[Block] = field(default_factory=list)
+
+
+def _counted(tags: Sequence[tuple[str, ...]]) -> tuple[tuple[str, int], ...]:
+    return tuple(Counter(tag for one in tags for tag in one).items())

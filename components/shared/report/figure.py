@@ -53,6 +53,16 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Band:
+    """A stretch between two lines, shaded in the first series' colour and named in the legend."""
+
+    name: str
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Mark:
     """A position on the x axis worth naming, such as the best epoch; a ``thin`` one is named in the legend only."""
 

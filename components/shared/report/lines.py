@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from components.shared.report import numerals
-from components.shared.report.figure import Cell, Chart, Key, Mark, Series, Span, Table
+from components.shared.report.figure import Band, Cell, Chart, Key, Mark, Series, Span, Table
 from components.shared.report.frame import (
     HEIGHT,
     LETTER,
@@ -54,35 +54,41 @@ def line_chart(
     x_label: str,
     y_label: str,
     marks: Sequence[Mark] = (),
-    spans: Sequence[Span] = (),
+    spans: Sequence[Span | Band] = (),
     y_range: tuple[float, float] | None = None,
     x_range: tuple[float, float] | None = None,
 ) -> Chart:
     """Lines over a common x axis, in the order their points are given.
 
     A y that is ``None``, NaN or infinite leaves a gap. ``marks`` name positions on the x axis, ``spans`` shade
-    stretches of it. The ranges fix the ends of the axes; what lies outside is cut off. Pointing at the chart shows
+    stretches of it, or the room between two lines. The ranges fix the ends of the axes; what lies outside is cut off. Pointing at the chart shows
     the values at that x.
     """
     lines = [_points(one) for one in series]
     known = [(x, y) for line in lines for x, y in line if not math.isnan(y)]
     if not known:
         return empty_chart(title, columns=[x_label, *(one.name for one in series)], x_label=x_label, y_label=y_label)
-    xs = [x for x, _ in known] + [mark.x for mark in marks] + [end for span in spans for end in (span.low, span.high)]
+    bands, stretches = [one for one in spans if isinstance(one, Band)], [one for one in spans if isinstance(one, Span)]
+    xs = [x for x, _ in known] + [mark.x for mark in marks] + [end for one in stretches for end in (one.low, one.high)]
     axes = _Axes(scale_for(xs, rounded=False, fixed=x_range), scale_for([y for _, y in known], fixed=y_range))
     padding = Padding(left=left_room(axes.y))
-    curves = [
+    curves = [_shaded(band, axes) for band in bands]
+    curves += [
         path
         for i, line in enumerate(lines)
         for path in _curve(line, axes, i, dashed=series[i].dashed or i >= 8)  # noqa: PLR2004 - colours repeat from here
     ]
     clipped = not all(axes.holds(line) for line in lines)
-    body = [*_spans(spans, axes.x), *y_axis(axes.y, y_label, padding), *x_axis(axes.x, x_label)]
+    body = [*_spans(stretches, axes.x), *y_axis(axes.y, y_label, padding), *x_axis(axes.x, x_label)]
     body += [*_marks(marks, axes.x), plane(*curves, clipped=clipped)]
-    description = f"Line chart of {y_label} over {x_label}: {_describe(series, lines)}{_named(marks, spans)}."
+    description = f"Line chart of {y_label} over {x_label}: {_describe(series, lines)}{_named(marks, stretches)}."
     ends = {"data_from": repr(axes.x.low), "data_to": repr(axes.x.high)}
     svg = drawing(title, description, body, height=HEIGHT, padding=padding, **ends)
-    legend = (*_line_keys(series), *_mark_keys(marks, spans))
+    legend = (
+        *_line_keys(series),
+        *(Key(band.name, "plain s1", "band") for band in bands),
+        *_mark_keys(marks, stretches),
+    )
     return Chart(title, svg, description, _line_table(series, lines, x_label), legend)
 
 
@@ -125,6 +131,11 @@ def _curve(line: Points, axes: _Axes, index: int, *, dashed: bool) -> list[str]:
     style = f"line {colour(index)} dashed" if dashed else f"line {colour(index)}"
     paths = [tag("path", d=drawn, class_=style)] if drawn else []
     return [*paths, _dots(lone, axes, f"dot {colour(index)}")] if lone else paths
+
+
+def _shaded(band: Band, axes: _Axes) -> str:
+    edge = [*zip(band.x, band.high, strict=True), *reversed(list(zip(band.x, band.low, strict=True)))]
+    return tag("path", d=f"{_path(edge, axes)}Z" if edge else "", class_="band s1")
 
 
 def _path(piece: Points, axes: _Axes) -> str:

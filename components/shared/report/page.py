@@ -19,6 +19,7 @@ from components.shared.report.blocks import (
     Section,
     Text,
 )
+from components.shared.report.explorer import explorer_block
 from components.shared.report.figure import Cell, Chart
 from components.shared.report.render import render
 from components.shared.report.tables import Linked, data_block, table_block
@@ -89,13 +90,27 @@ class Report:
         """
         self._add(table_block(columns, rows, caption=caption, folded=folded, sortable=sortable))
 
-    def gallery(self, pictures: Sequence[Picture], *, caption: str = "", empty: str = "", columns: int = 0) -> None:
+    def gallery(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        caption: str = "",
+        empty: str = "",
+        columns: int = 0,
+        filters: Sequence[str] = (),
+        wide: bool = False,
+    ) -> None:
         """Pictures in a grid, filtered by their tags; ``empty`` is said when there are none. A click enlarges.
 
         ``columns`` keeps so many beside each other, for rows that compare: on a narrow page two, of three the first
-        above the other two. Without it, as many as fit.
+        above the other two. Without it, as many as fit; ``wide`` is for pictures twice as wide as high. ``filters``
+        name the places of the tags, such as class and error: each is then chosen on its own.
         """
-        self._add(Gallery(tuple(pictures), caption, empty, columns=columns))
+        self._add(Gallery(tuple(pictures), caption, empty, columns=columns, filters=tuple(filters), wide=wide))
+
+    def explorer(self, data: Mapping[str, object], *, confidence: float, iou: float) -> None:
+        """Sliders for confidence and IoU that recompute precision, recall and counts; see ``explorer_block``."""
+        self._add(explorer_block(data, confidence=confidence, iou=iou))
 
     def facts(self, facts: Mapping[str, str]) -> None:
         """Names and values, such as versions, digests and parameters."""

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from components.shared.report.blocks import Level, Section
+from components.shared.report.explorer import Explorer
 
 _LONG = 24  # letters without a space that are read as code
 
@@ -23,17 +24,27 @@ def render(title: str, subtitle: str, verdict: tuple[str, Level] | None, section
         verdict=verdict,
         sections=shown,
         contents=named > 2,  # noqa: PLR2004 - two headings need no contents
+        explores=any(isinstance(block, Explorer) for section in shown for block in section.blocks),
     )
     return page.lstrip()  # the template's macros leave empty lines before the doctype
 
 
 @functools.cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(_source),
+    )
     environment.filters["digest"] = _digest
     environment.tests["code"] = _is_code
-    source = resources.files(__package__).joinpath("template.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    return environment.get_template("template.html.j2")
+
+
+def _source(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:

@@ -1,6 +1,5 @@
 """Where tiles lie and what they show: every pixel is in one, small boxes are whole in one, coordinates come back."""
 
-import itertools
 from collections.abc import Callable
 
 import polars as pl
@@ -8,26 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.data_prep.tiles import TileOptions, plan_tiles, tile_starts
+from components.data_prep.tiles import TileOptions, plan_tiles
 from components.shared.dataset import Dataset
 from components.shared.errors import ConfigError
 
 MakeDataset = Callable[..., Dataset]
 OVERLAPS = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.5, 0.89])
-
-
-@given(length=st.integers(1, 5000), tile=st.integers(32, 700), overlap=OVERLAPS)
-@settings(max_examples=2 * settings().max_examples)
-def test_tiles_cover_an_edge_whole_and_overlap_enough(length: int, tile: int, overlap: float) -> None:
-    starts = tile_starts(length, tile, overlap)
-    if length <= tile:
-        assert starts == [0]
-        return
-    assert (starts[0], starts[-1]) == (0, length - tile)
-    assert starts == sorted(set(starts))
-    shared = [before + tile - after for before, after in itertools.pairwise(starts)]
-    assert min(shared) >= min(tile * overlap - 1e-6, tile - 1)
-    assert len(starts) <= (length - tile) // max(1, int(tile * (1 - overlap) + 1e-9)) + 2
 
 
 BOX = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0.001, 1), st.floats(0.001, 1), st.booleans())

@@ -5,9 +5,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.model_eval.outcomes import DETECTIONS
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.detection.detector import Detections
+from components.shared.evaluation.outcomes import DETECTIONS
 from components.shared.images import encode_jpeg
 
 Box = tuple[float, float, float, float]
@@ -152,9 +152,15 @@ class Oracle:
         return self._classes
 
     def predict(
-        self, images: Sequence[np.ndarray], *, conf: float = 0.001, iou: float = 0.7, max_det: int = 300
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        conf: float = 0.001,
+        iou: float = 0.7,
+        max_det: int = 300,
+        tiling: object = None,
     ) -> list[Detections]:
-        del iou
+        del iou, tiling
         return [self._one(int(pixels[4, 4, 0]), conf, max_det) for pixels in images]
 
     def _one(self, image_id: int, conf: float, max_det: int) -> Detections:

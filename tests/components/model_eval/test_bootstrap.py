@@ -16,9 +16,9 @@ from components.model_eval.bootstrap import (
     bootstrap,
     paired_bootstrap,
 )
-from components.model_eval.coco_metrics import coco_metrics
 from components.model_eval.match_records import match_records
-from components.model_eval.outcomes import sort_detections, truth_table
+from components.shared.evaluation.coco_metrics import coco_metrics
+from components.shared.evaluation.outcomes import sort_detections, truth_table
 
 EXACT = 1e-9
 Set = tuple[pl.DataFrame, pl.DataFrame, list[int], list[str]]

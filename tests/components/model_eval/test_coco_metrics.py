@@ -11,11 +11,11 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from components.model_eval.coco_metrics import SUMMARY, coco_metrics
 from components.model_eval.evaluation import EvaluateOptions
 from components.model_eval.export import COCO_GROUND_TRUTH, COCO_RESULTS, write_predictions
-from components.model_eval.outcomes import sort_detections
 from components.model_eval.quality import evaluate_predictions
+from components.shared.evaluation.coco_metrics import SUMMARY, coco_metrics
+from components.shared.evaluation.outcomes import sort_detections
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 REAL = {

@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from components.model_eval import coco_metrics as front
-from components.model_eval import coco_referee
-from components.model_eval.coco_metrics import SUMMARY, CocoMetrics, coco_metrics
-from components.model_eval.outcomes import sort_detections
+from components.shared.evaluation import coco_metrics as front
+from components.shared.evaluation import coco_referee
+from components.shared.evaluation.coco_metrics import SUMMARY, CocoMetrics, coco_metrics
+from components.shared.evaluation.outcomes import sort_detections
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 PARITY = 1e-6
@@ -212,8 +212,8 @@ def test_pycocotools_takes_over_where_the_engine_cannot_be_imported(
 ) -> None:
     case, expected = PLAIN.make(), both(PLAIN.make())[1]
     monkeypatch.setitem(sys.modules, "hotcoco", None)
-    monkeypatch.delitem(sys.modules, "components.model_eval.coco_engine", raising=False)
-    monkeypatch.delattr("components.model_eval.coco_engine", raising=False)
+    monkeypatch.delitem(sys.modules, "components.shared.evaluation.coco_engine", raising=False)
+    monkeypatch.delattr("components.shared.evaluation.coco_engine", raising=False)
     front._engine.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
@@ -227,7 +227,7 @@ def test_pycocotools_takes_over_where_the_engine_cannot_be_imported(
 
 
 def test_the_engine_is_the_fast_one_here() -> None:
-    assert front._engine().__module__ == "components.model_eval.coco_engine"
+    assert front._engine().__module__ == "components.shared.evaluation.coco_engine"
 
 
 def test_the_engine_agrees_on_real_boxes_with_crowds_and_outlines() -> None:

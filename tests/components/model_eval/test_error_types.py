@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.model_eval.coco_metrics import coco_metrics
 from components.model_eval.error_types import ErrorType, ErrorTypes, error_types
-from components.model_eval.outcomes import (
+from components.shared.boxes import iou_matrix
+from components.shared.errors import ConfigError
+from components.shared.evaluation.coco_metrics import coco_metrics
+from components.shared.evaluation.outcomes import (
     DETECTIONS,
     PREDICTIONS,
     TRUTHS,
@@ -21,8 +23,6 @@ from components.model_eval.outcomes import (
     usable_images,
     with_outcomes,
 )
-from components.shared.boxes import iou_matrix
-from components.shared.errors import ConfigError
 
 COCO_TINY = Path(__file__).parents[4] / "shared" / "data" / "coco_tiny"
 HERE = (100.0, 100.0, 40.0, 40.0)

@@ -6,11 +6,21 @@ from typing import Any
 import polars as pl
 import pytest
 
-from components.model_eval.evaluate import EvaluateOptions, Evaluation, confusion_for_kfp, evaluate_with
+from components.model_eval.basis import Basis
+from components.model_eval.evaluate import (
+    Contest,
+    EvaluateOptions,
+    Evaluation,
+    Outputs,
+    confusion_for_kfp,
+    evaluate_with,
+)
 from components.model_eval.export import COCO_GROUND_TRUTH, COCO_RESULTS, GROUND_TRUTH, PREDICTIONS, QUALITY
+from components.model_eval.predict import Contestant
+from components.shared.detection.inference import Inference
 from components.shared.errors import InputError
 
-FACTS = {"model": "shapes:0123456789abcdef", "dataset": "shapes"}
+BASIS = Basis({"model": "shapes:0123456789abcdef", "dataset": "shapes"})
 Evaluate = Callable[..., Evaluation]
 
 
@@ -18,15 +28,9 @@ Evaluate = Callable[..., Evaluation]
 def evaluate_case(oracle: Any, painted_images: Any, tmp_path: Path) -> Evaluate:
     def evaluate(case: Any, **options: float) -> Evaluation:
         detector = oracle(case.detections, case.dataset.classes)
-        return evaluate_with(
-            case.dataset,
-            detector,
-            painted_images,
-            FACTS,
-            tmp_path / "predictions",
-            tmp_path / "report.html",
-            EvaluateOptions(**options),
-        )
+        outputs = Outputs(tmp_path / "predictions", tmp_path / "report.html", tmp_path / "overview.md")
+        contest = Contest(Contestant(detector, Inference(confidence=0.5)))
+        return evaluate_with(case.dataset, contest, painted_images, BASIS, outputs, EvaluateOptions(**options))
 
     return evaluate
 
@@ -37,12 +41,25 @@ def test_everything_the_report_rests_on_is_kept(evaluate_case: Evaluate, random_
     kept = tmp_path / "predictions"
     names = {PREDICTIONS, GROUND_TRUTH, COCO_RESULTS, COCO_GROUND_TRUTH, QUALITY}
     assert {path.name for path in kept.iterdir()} == names
-    assert pl.read_parquet(kept / PREDICTIONS).equals(evaluation.predictions)
-    assert pl.read_parquet(kept / GROUND_TRUTH).equals(evaluation.truths)
-    quality = json.loads((kept / QUALITY).read_text())
-    assert quality["metrics"] == evaluation.metrics
-    assert quality["per_class"] == evaluation.per_class.to_dicts()
-    assert quality["confusion"]["matrix"] == confusion_for_kfp(evaluation)[1]
+    assert pl.read_parquet(kept / PREDICTIONS).drop("error").equals(evaluation.predictions)
+    assert pl.read_parquet(kept / GROUND_TRUTH).drop("error").equals(evaluation.truths)
+
+
+def test_the_tables_say_of_every_box_what_became_of_it_and_why(
+    evaluate_case: Evaluate, random_set: Any, tmp_path: Path
+) -> None:
+    evaluate_case(random_set(3, images=30))
+
+    predictions, truths = (pl.read_parquet(tmp_path / "predictions" / name) for name in (PREDICTIONS, GROUND_TRUTH))
+    wrong = pl.col("outcome") == "FP"
+    assert set(predictions.get_column("outcome")) == {"TP", "FP", "ignored"}
+    assert predictions.filter(wrong).get_column("error").null_count() == 0
+    assert predictions.filter(~wrong).get_column("error").drop_nulls().is_empty()
+    assert predictions.get_column("iou").null_count() == 0
+    assert set(truths.get_column("outcome")) == {"MTP", "FN", "ignored"}
+    missed = pl.col("outcome") == "FN"
+    assert truths.filter(missed).get_column("error").null_count() == 0
+    assert truths.filter(~missed).get_column("error").drop_nulls().is_empty()
 
 
 def test_coco_files_hold_every_box_to_the_last_digit(evaluate_case: Evaluate, random_set: Any, tmp_path: Path) -> None:
@@ -88,11 +105,10 @@ def test_progress_grows_to_the_end(oracle: Any, painted_images: Any, random_set:
 
     evaluate_with(
         case.dataset,
-        oracle(case.detections, case.dataset.classes),
+        Contest(Contestant(oracle(case.detections, case.dataset.classes))),
         painted_images,
-        FACTS,
-        tmp_path,
-        tmp_path / "report.html",
+        BASIS,
+        Outputs(tmp_path, tmp_path / "report.html"),
         EvaluateOptions(),
         lambda share, message: heard.append((share, message)),
     )
@@ -113,11 +129,10 @@ def test_an_image_that_does_not_decode_is_named(oracle: Any, random_set: Any, tm
     with pytest.raises(InputError, match=r"'images/000\.jpg'"):
         evaluate_with(
             case.dataset,
-            oracle(case.detections, case.dataset.classes),
+            Contest(Contestant(oracle(case.detections, case.dataset.classes))),
             Broken(),
-            FACTS,
-            tmp_path,
-            tmp_path / "report.html",
+            BASIS,
+            Outputs(tmp_path, tmp_path / "report.html"),
             EvaluateOptions(),
         )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from components.model_eval import explorer
 from components.model_eval.explorer import IOUS, encode_counts, explorer_data
-from components.model_eval.outcomes import (
+from components.shared.evaluation.outcomes import (
     DETECTIONS,
     at_confidence,
     sort_detections,

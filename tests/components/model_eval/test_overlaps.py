@@ -8,10 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.model_eval import overlaps
-from components.model_eval.outcomes import DETECTIONS, TRUTHS, UNMATCHED, sort_detections, truth_table, usable_images
 from components.model_eval.overlaps import in_match_order, match_pairs, overlapping_pairs, paired_overlaps
 from components.shared.boxes import overlap_matrix
 from components.shared.detection.match import match_boxes
+from components.shared.evaluation.outcomes import (
+    DETECTIONS,
+    TRUTHS,
+    UNMATCHED,
+    sort_detections,
+    truth_table,
+    usable_images,
+)
 
 EDGE = st.integers(0, 6)
 BOX = st.tuples(EDGE, EDGE, st.integers(1, 4), st.integers(1, 4))

@@ -4,12 +4,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from components.model_eval.curves import CONFIDENCES
 from components.model_eval.evaluation import EvaluateOptions
-from components.model_eval.outcomes import PREDICTIONS, TRUTHS
 from components.model_eval.per_class import PER_CLASS
 from components.model_eval.quality import FALLBACK_CONFIDENCE, evaluate_predictions
 from components.shared.errors import ConfigError
+from components.shared.evaluation.curves import CONFIDENCES
+from components.shared.evaluation.outcomes import PREDICTIONS, TRUTHS
 
 BOX = (10.0, 10.0, 50.0, 50.0)
 AWAY = (150.0, 100.0, 40.0, 40.0)
@@ -108,7 +108,7 @@ def test_without_detections_the_quality_is_zero(shapes: Any, truth: Any, detecti
     assert evaluation.metrics["false_negatives"] == 1
     assert evaluation.confidence == FALLBACK_CONFIDENCE
     assert not evaluation.passed
-    assert "found nothing" in evaluation.reasons[1]
+    assert "found nothing with a score of 0.001 or more." in evaluation.reasons[0]
 
 
 def test_without_ground_truth_nothing_can_pass(shapes: Any, detections: Any, found: Any) -> None:
@@ -134,7 +134,7 @@ def test_the_gate_opens_at_the_bound_itself(shapes: Any, truth: Any, detections:
     )
 
     assert evaluation.passed
-    assert evaluation.reasons == (f"mAP50 is 1.0000, at least the {least:.4f} the gate asks for.",)
+    assert evaluation.reasons == (f"mAP50 is 1.000, at least the {least:g} the gate asks for.",)
 
 
 def test_a_gate_that_stays_shut_says_what_was_reached_and_what_was_needed(
@@ -147,7 +147,7 @@ def test_a_gate_that_stays_shut_says_what_was_reached_and_what_was_needed(
     )
 
     assert not evaluation.passed
-    assert evaluation.reasons == ("mAP50 is 0.5000, below the 0.6000 the gate asks for.",)
+    assert evaluation.reasons == ("mAP50 is 0.500, below the 0.6 the gate asks for.",)
 
 
 def test_images_that_cannot_be_decoded_are_counted_and_left_out(

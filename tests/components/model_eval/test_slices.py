@@ -7,9 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.model_eval.coco_metrics import coco_metrics
-from components.model_eval.outcomes import at_confidence, sort_detections, truth_table, usable_images, with_outcomes
 from components.model_eval.slices import MOST_VALUES, SLICES, slices
+from components.shared.evaluation.coco_metrics import coco_metrics
+from components.shared.evaluation.outcomes import (
+    at_confidence,
+    sort_detections,
+    truth_table,
+    usable_images,
+    with_outcomes,
+)
 
 SMALL, MEDIUM, LARGE = (50.0, 50.0, 20.0, 20.0), (50.0, 50.0, 60.0, 60.0), (50.0, 50.0, 120.0, 120.0)
 

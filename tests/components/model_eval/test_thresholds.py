@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.model_eval.curves import CONFIDENCES, Curves, compute_curves
-from components.model_eval.thresholds import THRESHOLDS, best_thresholds, threshold_table
 from components.shared.errors import ConfigError
+from components.shared.evaluation.curves import CONFIDENCES, Curves, compute_curves
+from components.shared.evaluation.thresholds import THRESHOLDS, best_thresholds, threshold_table
 
 SCORED = st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 20), st.booleans()), max_size=30)
 

@@ -50,8 +50,14 @@ def make_archive(
     return folder
 
 
-def make_predictions(
-    folder: Path, archive: Path | None = None, *, map50: float = 0.9, passed: bool = True, reasons: tuple[str, ...] = ()
+def make_predictions(  # noqa: PLR0913 - what a test may change
+    folder: Path,
+    archive: Path | None = None,
+    *,
+    map50: float = 0.9,
+    passed: bool = True,
+    reasons: tuple[str, ...] = (),
+    champion: dict[str, str] | None = None,
 ) -> Path:
     """An evaluation's folder; ``quality.json`` is in it when ``archive`` says what was evaluated."""
     (folder / "coco").mkdir(parents=True)
@@ -71,6 +77,8 @@ def make_predictions(
             "per_class": rows,
             "curves": {},
         }
+        if champion is not None:
+            quality["champion"] = champion
         (folder / "quality.json").write_text(json.dumps(quality))
     return folder
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -426,3 +427,82 @@ def test_a_proof_that_says_it_failed_is_none(local: Store, archive: Path, predic
     with pytest.raises(ProofError, match="was not proved"):
         publish(archive, predictions, local.uri, passed=True, proof={"tensors_compared": 3.0, "passed": 0.0})
     assert keys(local) == []
+
+
+def test_a_proof_of_another_archive_is_none(local: Store, archive: Path, predictions: Path, tmp_path: Path) -> None:
+    other = make_archive(tmp_path / "two", "two")
+    with pytest.raises(ProofError, match=f"is of the archive '{version_of(other)[:12]}', not of 'shapes:"):
+        publish(archive, predictions, local.uri, passed=True, proof=PROOF, proved=version_of(other))
+    assert keys(local) == []
+    assert publish(archive, predictions, local.uri, passed=True, proof=PROOF, proved=version_of(archive)).champion
+
+
+@dataclass
+class Compared:
+    """Publishes small models, each evaluated beside a champion."""
+
+    store: Store
+    folder: Path
+
+    def __call__(self, content: str, state: str, version: str = "") -> Published:
+        archive = self.folder / content
+        if not archive.exists():
+            make_archive(archive, content)
+        judged = self.folder / f"{content}-{state}-{version[:6]}"
+        if not judged.exists():
+            make_predictions(judged, archive, champion={"state": state, "version": version})
+        return publish(archive, judged, self.store.uri, passed=True, proof=PROOF)
+
+
+@pytest.fixture
+def compared(local: Store, tmp_path: Path) -> Compared:
+    return Compared(local, tmp_path)
+
+
+def test_the_champion_moves_from_the_one_the_evaluation_compared_with(local: Store, compared: Compared) -> None:
+    one = compared("first", "none")
+    two = compared("second", "compared", one.version)
+
+    assert (one.champion, two.champion) == (True, True)
+    assert find_champion(local, "shapes") == two.version
+
+
+@pytest.mark.parametrize("state", ["none", "compared", "incomparable", "same"])
+def test_a_champion_that_changed_since_the_evaluation_stays(local: Store, compared: Compared, state: str) -> None:
+    one = compared("first", "none")
+    two = compared("second", "compared", one.version)
+
+    late = compared("third", state, "" if state == "none" else one.version)
+
+    assert not late.champion
+    assert late.reason.endswith("the champion changed since the evaluation: evaluate again (--no-cache).")
+    assert repr(two.version[:12]) in late.reason
+    assert find_champion(local, "shapes") == two.version
+    assert record_of(local, late.version).lineage.gate == Gate(passed=True)
+    (last,) = read_moves(local, MODELS, "champion")[-1:]
+    assert last.version == two.version
+
+
+def test_without_a_comparison_the_champion_moves_from_wherever_it_is(local: Store, compared: Compared) -> None:
+    compared("first", "none")
+    assert compared("second", "off").champion
+
+
+def test_publishing_the_champion_again_leaves_it_the_champion(compared: Compared) -> None:
+    one = compared("first", "none")
+    assert compared("first", "none") == one
+    assert compared("first", "same", one.version) == one
+
+
+def test_of_two_that_were_compared_with_the_same_champion_one_wins_a_race(local: Store, compared: Compared) -> None:
+    one = compared("first", "none")
+    names = [f"racer {number}" for number in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        published = list(pool.map(lambda name: compared(name, "compared", one.version), names))
+
+    assert sum(each.champion for each in published) == 1
+    (winner,) = (each for each in published if each.champion)
+    assert find_champion(local, "shapes") == winner.version
+    assert all("changed since the evaluation" in each.reason for each in published if each is not winner)
+    assert [move.version for move in read_moves(local, MODELS, "champion")] == [one.version, winner.version]

@@ -13,14 +13,18 @@ from components.model_test.evidence import Check, attempt, judge
 from components.model_test.inference_files import compare_files
 from components.model_test.predictions import (
     PROOF_CONF,
-    Sample,
+    Asked,
     compare_findings,
     predict,
     predict_something,
-    read_answer,
 )
+from components.model_test.samples import Sample
+from components.model_test.service import read_answer
 from components.model_test.tensors import compare_weights
+from components.shared.detection.inference import Inference
 from components.shared.errors import ArchiveError, InputError, ProofError
+
+LOW = Asked(PROOF_CONF, Inference())
 
 
 @pytest.fixture
@@ -112,15 +116,15 @@ def test_a_flipped_bit_in_the_weights_is_an_error_or_a_difference(model: Path, p
 def test_changed_weights_show_in_the_predictions(model: Path, packed: Path, tiny: dict[str, Any]) -> None:
     change_tensor(packed / "weights" / "best.pt", nudge)
     samples = [Sample.read("test image", tiny["encoded_image"](7))]
-    check = compare_findings(predict(model, samples, conf=0.001), predict(packed, samples, conf=0.001))
+    check = compare_findings(predict(model, samples, LOW), predict(packed, samples, LOW))
     assert check.differences[0].startswith("test image: trained finds '")
 
 
 def test_a_model_that_finds_nothing_is_compared_without_a_threshold(tmp_path: Path, tiny: dict[str, Any]) -> None:
     blind = tiny["make_tiny_model"](tmp_path / "blind", bias=-30.0)
     samples = [Sample.read("test image", tiny["encoded_image"](7))]
-    assert predict(blind, samples, conf=PROOF_CONF).boxes == 0
-    findings = predict_something(blind, samples)
+    assert predict(blind, samples, LOW).boxes == 0
+    findings = predict_something(blind, samples, Inference())
     assert findings.conf == 0.0
     assert findings.boxes > 0
 

@@ -3,7 +3,10 @@
 import json
 import logging
 import math
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +162,25 @@ def test_a_finished_training_is_not_trained_again(plan: MakePlan) -> None:
     ) == first.story.model_dump_json(exclude={"notes"})
     assert "finished before" in second.story.notes[-1]
     assert len(FirstBatches.load(second.batches)) == 1
+
+
+def test_told_to_end_while_the_result_is_stored_it_is_stored_first(
+    plan: MakePlan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = Checkpoints.save
+
+    def save(self: Checkpoints, *arguments: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while "Told to end" not in caplog.text:
+            time.sleep(0.005)
+        return whole(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save)
+        conduct(plan(checkpoint_minutes=60.0), silent, trainer=FakeTrainer())
+    again = FakeTrainer()
+    assert conduct(plan(), silent, trainer=again).story.attempts[-1].end == "finished"
+    assert again.trained == 0
 
 
 def test_resume_never_trains_again_and_replaces_the_result(plan: MakePlan, store: FileStore) -> None:

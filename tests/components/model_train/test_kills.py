@@ -1,4 +1,7 @@
-"""A training whose process is killed or told to end goes on, loses no more than it may, and ends the same."""
+"""A training whose process is killed or told to end goes on, loses no more than it may, and ends the same.
+
+The processes are new ones, with the real ``fsync``, whatever the suite does to its own.
+"""
 
 import json
 import os
@@ -113,7 +116,8 @@ def ends_the_same(store: str, tmp_path: Path, number: int, seed: int) -> None:
             if number == signal.SIGTERM and FINISHED.search("".join(running.lines)):
                 finished = running.last(FINISHED)
                 kept = max(running.last(SAVED), running.last(RESUMED))
-                assert finished in {kept, EPOCHS}, running.lines  # of the last epoch there is no checkpoint
+                assert finished in {kept, EPOCHS}, running.lines
+                saved = finished  # after the last epoch the result may be kept instead: the next attempt shows it
             saved = max(saved, running.last(SAVED), running.last(RESUMED))
     result = json.loads((tmp_path / f"attempt-{attempt}" / "result.json").read_text())
     assert result["weights"] == uninterrupted(tmp_path)
@@ -169,6 +173,22 @@ def test_deep_in_a_call_of_the_library_it_saves_and_ends_in_time(tmp_path: Path)
     with child(store, tmp_path / "two") as running:
         assert running.process.wait(timeout=60) == 0
     assert running.last(RESUMED) == 1
+
+
+def test_after_the_last_epoch_it_saves_that_too_and_the_next_attempt_learns_nothing_more(tmp_path: Path) -> None:
+    store = (tmp_path / "store").as_uri()
+    options = {"finishing": 10**9, "seconds": 0.01}
+    with child(store, tmp_path / "one", trainer=options, checkpoint_minutes=60.0, grace_seconds=6.0) as running:
+        running.wait_for(f"epoch {EPOCHS}/{EPOCHS} (")
+        assert running.end(signal.SIGTERM) == PREEMPTED
+    assert f"saved up to epoch {EPOCHS}; run the same again to go on." in running.lines[-1]
+    with child(store, tmp_path / "two") as running:
+        assert running.process.wait(timeout=60) == 0
+        running.end(0)
+    assert running.last(RESUMED) == EPOCHS
+    result = json.loads(running.result.read_text())
+    assert (result["trained"], result["weights"]) == (0, uninterrupted(tmp_path))
+    assert [epoch["number"] for epoch in result["story"]["epochs"]] == list(range(1, EPOCHS + 1))
 
 
 def test_a_checkpoint_that_was_being_uploaded_when_it_was_killed_is_cleaned_up(tmp_path: Path) -> None:

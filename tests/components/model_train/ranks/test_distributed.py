@@ -83,7 +83,7 @@ def plan_in(folder: Path, **changes: object) -> Plan:
 
 
 def run(plan: Plan, story: Story | None = None) -> Outcome:
-    return run_ranks(plan, story or Story(), silent, trainer=STAND_IN)
+    return run_ranks(plan, story or Story(), silent, lambda _: None, trainer=STAND_IN)
 
 
 def stand_in() -> Trainer:
@@ -180,7 +180,7 @@ def test_rank_0_writes_the_steps_progress_and_hands_it_back(make_plan: MakePlan)
     reporter.start()
     begun = reporter.current.started
 
-    run_ranks(plan, Story(), reporter.notify, trainer=STAND_IN)
+    run_ranks(plan, Story(), reporter.notify, lambda _: None, trainer=STAND_IN)
 
     written = read_progress(open_store(plan.store), "run-1", "model_train")
     assert written is not None

@@ -147,6 +147,17 @@ def test_minutes_between_two_uploads_are_kept_and_the_newest_is_saved_when_they_
     assert time.monotonic() - began >= 0.8
 
 
+def test_what_shall_wait_is_saved_after_that_time_or_on_request(saver: MakeSaver) -> None:
+    began, one, other = time.monotonic(), saver(), saver()
+    for each, after in ((one, 0.3), (other, 3600.0)):
+        each.offer(1, Quick(), story_of(1), 4, after=after)
+    wait_until(lambda: one.saved == 1)
+    assert time.monotonic() - began >= 0.3
+    assert other.saved == 0
+    assert other.flush(5)
+    assert other.saved == 1
+
+
 def test_a_flush_saves_the_newest_whatever_the_cadence(saver: MakeSaver, store: FileStore) -> None:
     one = saver(epochs=100, seconds=3600)
     offer(one, 1)

@@ -100,7 +100,7 @@ def test_the_journal_hears_each_epoch_and_the_end(plan: Plan, told: Told, monkey
             journals.append(self)
 
     monkeypatch.setattr(module, "Journal", Kept)
-    outcome = attempt(plan, Story(), told, FakeTrainer())
+    outcome = attempt(plan, Story(), told, FakeTrainer(), lambda _: None)
     assert (journals[0].epochs, journals[0].end) == ([1, 2, 3, 4, 5], "finished")
     assert outcome.story.notes == ["MLflow is away."]
 
@@ -223,6 +223,31 @@ def test_a_signal_in_the_last_epoch_lets_it_come_to_its_end(plan: Plan, told: To
         last = Epoch(number=5, seconds=0.0, values={})
         assert watch.epoch_done(last, FakeSnapshot({"weights": [1.0]})) is False
     assert watch.story.attempts[-1].end == "finished"
+    assert watch.saver.saved == 5
+
+
+def test_a_signal_after_the_last_epoch_has_it_saved_as_the_result_may_not_be_kept_in_time(
+    plan: Plan, told: Told
+) -> None:
+    with Supervisor(plan, Story(), told) as watch:
+        begin(watch)
+        for number in range(1, 6):
+            learn(watch, number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not watch.told_to_end:
+            time.sleep(0.005)
+    assert (watch.saver.saved, watch.story.attempts[-1].end) == (5, "finished")
+
+
+def test_of_a_training_that_comes_to_its_end_no_checkpoint_is_saved_after_the_last_epoch(
+    tmp_path: Path, told: Told
+) -> None:
+    plan = make_plan((tmp_path / "store").as_uri(), tmp_path / "work", epochs=1)
+    with Supervisor(plan, Story(), told) as watch:
+        begin(watch)
+        learn(watch, 1)
+        time.sleep(0.1)
+    assert watch.saver.saved == 0
 
 
 def test_what_the_library_says_when_a_signal_ended_its_own_processes_is_not_the_reason(plan: Plan, told: Told) -> None:
@@ -235,7 +260,7 @@ def test_what_the_library_says_when_a_signal_ended_its_own_processes_is_not_the_
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
 
     with pytest.raises(PreemptedError, match="saved up to epoch 1"):
-        attempt(plan, Story(), told, Signalled())
+        attempt(plan, Story(), told, Signalled(), lambda _: None)
 
 
 def test_losses_that_are_no_numbers_are_found_in_the_epochs_values_too(plan: Plan, told: Told) -> None:
