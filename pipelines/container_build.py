@@ -109,7 +109,9 @@ def dockerfile(build: Build, manifest: ArchiveManifest) -> str:
     if build.install and f"{SOURCE}/requirements.txt" not in manifest.files:
         raise ArchiveError(f"{manifest.tag!r} has no requirements.txt, so nothing can be installed: leave --install.")
     requirements = f"{HOME}/{SOURCE}/requirements.txt"
-    install = f"RUN python -m pip install --no-cache-dir --disable-pip-version-check -r {requirements}"
+    # Since schema 2 the file names everything, with hashes; what a library asks for beside it is not to be resolved.
+    complete = " --no-deps" if manifest.schema_version > 1 else ""
+    install = f"RUN python -m pip install --no-cache-dir --disable-pip-version-check{complete} -r {requirements}"
     lines = [
         f"FROM {build.base}",
         "USER 0:0",

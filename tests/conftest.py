@@ -62,7 +62,12 @@ class S3Server:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_wait_for_the_disk() -> Iterator[None]:
-    """What tests write need not outlast a power failure."""
+    """What tests write need not outlast a power failure.
+
+    Nothing that proves durability leans on this process's ``fsync``: ``test_files.py`` looks at the calls themselves;
+    the processes that are killed (``test_kills.py``, ranks, writers) are new ones with the real call; those of
+    ``crash_server.py`` have their own, and may die in each. A killed process takes nothing from the page cache.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield

@@ -17,7 +17,9 @@ from components.model_eval.report_words import counted, interval_note, listed, n
 from components.shared.report.page import Level, Number, Report
 from components.shared.report.tables import Linked
 
-_SHORT = 3  # reasons that fit the verdict; more are listed below it
+_SERVED = (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
+SHORT = 3  # reasons that fit the verdict; more are listed below it
+_LISTED = 8  # the table of demands has all
 
 
 def write_report(evaluation: Evaluation, examples: Examples, facts: Mapping[str, str], path: Path) -> None:
@@ -50,7 +52,7 @@ def build_report(evaluation: Evaluation, examples: Examples, facts: Mapping[str,
     add_confusion(report, evaluation)
     add_runtimes(report, evaluation)
     report.section("What it rests on")
-    report.facts({**facts, **parameters(evaluation)})
+    report.facts({**facts, **{name: text for name, text in parameters(evaluation).items() if name not in facts}})
     return report
 
 
@@ -58,7 +60,7 @@ def verdict(evaluation: Evaluation) -> str:
     """Whether the gate was met, in a sentence, and why, as long as that is short."""
     head = "The model passed the gate." if evaluation.passed else "The model did not pass the gate."
     failed = sum(1 for demand in evaluation.demands if not demand.passed)
-    if len(evaluation.reasons) <= _SHORT:
+    if len(evaluation.reasons) <= SHORT:
         return " ".join([head, *evaluation.reasons])
     if evaluation.demands:
         many = len(evaluation.demands)
@@ -99,14 +101,23 @@ def parameters(evaluation: Evaluation) -> dict[str, str]:
 
 def _add_top(report: Report, evaluation: Evaluation) -> None:
     report.verdict(verdict(evaluation), Level.GOOD if evaluation.passed else Level.BAD)
-    if len(evaluation.reasons) > _SHORT:
-        report.points(evaluation.reasons)
+    if len(evaluation.reasons) > SHORT:
+        report.points(evaluation.reasons[:_LISTED])
     report.numbers(_numbers(evaluation))
     if evaluation.demands:
         rows = [_demand_row(demand) for demand in evaluation.demands]
         report.table(["demand", "asked for", "found", "met"], rows, caption="What the gate asks for")
-    for sentence in class_differences(evaluation.per_class):
+    for sentence in (*_served(evaluation), *class_differences(evaluation.per_class)):
         report.text(sentence)
+
+
+def _served(evaluation: Evaluation) -> list[str]:
+    """What a user of the service sees, where classes have thresholds of their own."""
+    metrics = evaluation.metrics
+    if not evaluation.inference.class_confidence or "served_precision" not in metrics:
+        return []
+    values = ", ".join(f"{name} {share(metrics.get(f'served_{key}'))}" for name, key in _SERVED)
+    return [f"As served, each class from its own confidence: {values} (means over the classes)."]
 
 
 def _demand_row(demand: Demand) -> tuple[str, float, float | None, Linked]:

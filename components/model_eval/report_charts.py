@@ -12,6 +12,7 @@ _EVERY = 10  # a curve over 1001 confidences is drawn at every tenth
 _MANY_LABELS = 20  # from here on labels that never occur are left out of the matrix
 _MOST_LABELS, _MOST_CELLS = 100, 2000  # of a matrix that is shown whole
 _FEW_LABELS = 40
+_NEAR = 0.005  # confidences that are written alike
 
 
 def precision_recall_chart(curves: Curves) -> Chart:
@@ -29,9 +30,12 @@ def precision_recall_chart(curves: Curves) -> Chart:
 
 
 def f1_chart(curves: Curves, confidence: float) -> Chart:
-    """F1 against the confidence threshold, with the best one marked."""
+    """F1 against the confidence threshold, with the serving one and the best one on these images marked."""
     lines = _lines(curves, curves.f1[:, ::_EVERY], CONFIDENCES[::_EVERY].tolist())
-    marks = [Mark(confidence, f"best: {confidence:.2f}")] if curves.best is not None else []
+    best = None if curves.best is None else float(CONFIDENCES[curves.best])
+    marks = [] if best is None else [Mark(confidence, f"serves from {confidence:.2f}")]
+    if best is not None and abs(best - confidence) >= _NEAR:
+        marks.append(Mark(best, f"best here: {best:.2f}"))
     return line_chart(
         "F1 by confidence",
         lines,

@@ -96,5 +96,6 @@ def _interval(row: dict[str, float | None], name: str) -> str:
 
 
 def _bounds(row: dict[str, float | None], name: str) -> tuple[float, float]:
+    """The ends of an interval; NaN where ``interval`` has none to say."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return (math.nan if low is None else low), (math.nan if high is None else high)
+    return (math.nan, math.nan) if low is None or high is None or not low < high else (low, high)

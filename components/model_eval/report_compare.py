@@ -7,7 +7,7 @@ import polars as pl
 from components.model_eval.evaluation import ChampionComparison, Evaluation
 from components.model_eval.examples import Examples
 from components.model_eval.report_boxes import LEGEND
-from components.model_eval.report_start import BeforeAfter, Tally
+from components.model_eval.report_start import CROWDED, BeforeAfter, Tally
 from components.model_eval.report_words import counted, interval, interval_note, listed, named, share, signed
 from components.shared.report.charts import Chart, Estimate, Mark, interval_chart
 from components.shared.report.page import Number, Report
@@ -116,7 +116,7 @@ def add_start(report: Report, evaluation: Evaluation, examples: Examples) -> Non
         report.text(f"{made} of the start name classes that this test set does not know, and are left out.")
     report.gallery(
         compared.pictures,
-        caption="Where most changed",
+        caption=f"Where most changed, images with more than {CROWDED} objects last",
         empty="Both find the same objects and have as many wrong boxes in each image.",
         wide=True,
     )

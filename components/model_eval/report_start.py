@@ -14,6 +14,7 @@ from components.shared.report.draw import DrawnBox, Style, draw_boxes, picture
 from components.shared.report.page import Picture
 
 MOST_PAIRS = 12
+CROWDED = 12
 _EDGE = 330  # pixels of one half of a picture
 _LABELS = 7  # boxes up to which all keep their labels
 _OUTCOMES = (Outcome.TRUE_POSITIVE.value, Outcome.FALSE_POSITIVE.value)
@@ -77,7 +78,10 @@ def before_and_after(evaluation: Evaluation, images: pl.DataFrame) -> BeforeAfte
 
 
 def most_changed(found: BeforeAfter, most: int = MOST_PAIRS) -> list[int]:
-    """Images by how many objects are found by one side only and by how the wrong predictions differ in number."""
+    """Images by how many objects only one side finds and by how their wrong predictions differ in number.
+
+    Those with more than ``CROWDED`` objects come last: in a small picture nobody can tell their boxes apart.
+    """
     outcomes = [side.truths.select("annotation_id", "image_id", "outcome") for side in (found.before, found.after)]
     both = outcomes[0].join(outcomes[1], on=["annotation_id", "image_id"], suffix="_after")
     flips = both.filter(pl.col("outcome") != pl.col("outcome_after")).group_by("image_id").agg(pl.len().alias("flips"))
@@ -90,8 +94,9 @@ def most_changed(found: BeforeAfter, most: int = MOST_PAIRS) -> list[int]:
     changes = flips.join(wrong[0], on="image_id", how="full", coalesce=True)
     changes = changes.join(wrong[1], on="image_id", how="full", coalesce=True).fill_null(0)
     change = (pl.col("flips").cast(pl.Int64) + (pl.col("wrong_after") - pl.col("wrong")).abs()).alias("change")
-    ordered = changes.with_columns(change).filter(pl.col("change") > 0)
-    ranked = ordered.sort("change", "image_id", descending=[True, False]).head(most)
+    objects = found.after.truths.group_by("image_id").agg((pl.len() > CROWDED).alias("crowded"))
+    ordered = changes.with_columns(change).filter(pl.col("change") > 0).join(objects, on="image_id", how="left")
+    ranked = ordered.sort(pl.col("crowded").fill_null(value=False), -pl.col("change"), "image_id").head(most)
     ids: list[int] = ranked.get_column("image_id").to_list()
     return ids
 

@@ -28,12 +28,12 @@ def listed(names: Sequence[str], most: int = 10, kind: str = "classes") -> str:
 
 def share(value: float | None) -> str:
     """A number with three places; an en dash where there is none."""
-    return MISSING if value is None or math.isnan(value) else f"{value:.3f}"
+    return MISSING if value is None or math.isnan(value) else f"{value:.3f}".replace("-", MINUS)
 
 
 def interval(low: float | None, high: float | None, places: int = 2) -> str:
-    """``0.87 to 0.94``; an en dash where it is not known."""
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
+    """``0.87 to 0.94``; an en dash where it is not known or resampling cannot tell, as of a single image."""
+    if low is None or high is None or not low < high:
         return MISSING
     return f"{low:.{places}f} to {high:.{places}f}".replace("-", MINUS)
 

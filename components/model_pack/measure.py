@@ -17,7 +17,7 @@ from components.shared.detection.detector import Detections, Detector
 from components.shared.detection.frameworks import Pixels
 from components.shared.detection.inference import TORCH, Inference
 from components.shared.detection.tiling import Tiling
-from components.shared.errors import ArchiveError, ConfigError, in_one_line
+from components.shared.errors import ArchiveError, ConfigError, PipelineError, in_one_line
 from components.shared.evaluation.coco_metrics import coco_metrics
 from components.shared.evaluation.detections import detection_table
 from components.shared.evaluation.outcomes import DETECTIONS, sort_detections
@@ -74,6 +74,22 @@ class _Run:
         self.latencies: list[float] = []
         self._iou, self._max_det = inference.iou, inference.max_det
         self._tiling: Tiling | None = inference.tiling
+        self._try()
+
+    def _try(self) -> None:
+        """Predict once, for an engine may load a model that it cannot run.
+
+        Raises:
+            ArchiveError: it cannot.
+        """
+        edge = self.detector.manifest.imgsz
+        try:
+            self._predict(np.full((edge, edge, 3), 114, dtype=np.uint8))
+        except PipelineError:
+            raise
+        except Exception as error:  # the engines raise types of their own
+            reason = in_one_line(error, most=200)
+            raise ArchiveError(f"The runtime {self.runtime!r} cannot predict: {reason}.") from error
 
     def look(self, chunk: Sequence[tuple[int, Pixels]]) -> None:
         """Predict each image, then some of them again with the clock running."""

@@ -16,7 +16,10 @@ from components.shared.errors import ArchiveError
 
 __all__ = ["REQUIREMENTS", "WITH_WEIGHTS", "pinned_requirements", "write_requirements"]
 
-REQUIREMENTS = ("bentoml", "numpy", "opencv-python-headless", "pillow", "pydantic", "python-multipart")
+REQUIREMENTS = (
+    *("bentoml", "grpcio", "numpy", "opencv-python-headless", "pillow", "prometheus-client"),
+    *("protobuf", "pydantic", "python-multipart", "starlette"),
+)
 """What every service needs; its runtimes name the rest."""
 ON_CPU = "requirements.txt"
 WITH_WEIGHTS = "requirements-torch.txt"

@@ -86,6 +86,20 @@ def compare(
     story: Story, model: Path, archive: Path, opened: OpenArchive, samples: Sequence[Sample], notify: Notify
 ) -> None:
     """Make the comparisons of an opened archive; one that finds differences does not stop the next."""
+    compare_inside(story, model, archive, opened, samples, notify)
+    notify(_SERVICE, "starting the service")
+    _compare_service(story, opened, notify)
+
+
+def compare_inside(
+    story: Story,
+    model: Path,
+    archive: Path,
+    opened: OpenArchive,
+    samples: Sequence[Sample],
+    notify: Notify = silent,
+) -> None:
+    """Those comparisons that need no service: of files, claims, weights, predictions and converted models."""
     notify(_FILES, "comparing files and weights")
     recorded = story.options.recorded
     story.checks.append(compare_files(model, opened.model))
@@ -100,8 +114,6 @@ def compare(
         share = _RUNTIMES + (_SERVICE - _RUNTIMES) * place / len(opened.manifest.runtimes)
         notify(share, f"comparing the runtime {name}")
         _compare_converted(story, name, model, opened, trained)
-    notify(_SERVICE, "starting the service")
-    _compare_service(story, opened, notify)
 
 
 def _compare_packed(story: Story, opened: OpenArchive, trained: Findings) -> Check:

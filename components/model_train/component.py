@@ -81,6 +81,7 @@ def model_train(
     import os
     from pathlib import Path
 
+    from components.model_train.model_folder import Outputs
     from components.model_train.setting import train_setting
     from components.model_train.settings import read_settings
     from components.model_train.train import Place, train_model
@@ -115,21 +116,19 @@ def model_train(
         "seed": seed,
     }
     place = Place(run_id=os.environ.get(RUN_ID, "unnamed"), step=step_name("model_train", overrides))
+    outputs = Outputs(Path(model.path), Path(report.path), Path(start.path))
     told = run_step(
         place.step,
         store,
         lambda **named: train_setting(
             overrides,
-            Path(model.path),
-            Path(report.path),
+            outputs,
             lambda: train_model(
                 (Path(train.path), Path(val.path)),
                 store,
                 read_settings(settings, overrides),
-                Path(model.path),
-                Path(report.path),
+                outputs,
                 place=place,
-                start_dir=Path(start.path),
                 **named,
             ),
         ),

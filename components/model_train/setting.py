@@ -4,10 +4,11 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from components.model_train.model_folder import Outputs, leave_no_start
 from components.model_train.story import Epoch
 from components.model_train.train import Trained
+from components.shared.detection.manifest import ModelManifest
 from components.shared.errors import DivergedError, OutOfMemoryError, TrainingError
 from components.shared.report.page import Level, Report
 from components.shared.sweep import curve_as_text, describe_setting, leave_failure, setting_id
@@ -24,15 +25,14 @@ class Told:
     start_facts: Mapping[str, str | float] = field(default_factory=dict)
 
 
-def train_setting(setting: Mapping[str, object], model_dir: Path, report: Path, train: Callable[[], Trained]) -> Told:
+def train_setting(setting: Mapping[str, object], outputs: Outputs, train: Callable[[], Trained]) -> Told:
     """Train; a setting of a sweep that diverges or does not fit the memory leaves its failure in place of a model.
 
     The other settings go on, and the choice among them is made without it. Any other error ends the step.
 
     Args:
         setting: the parameters that differ in this training; empty when it belongs to no sweep.
-        model_dir: where ``train`` leaves the model folder.
-        report: where ``train`` leaves the HTML report.
+        outputs: where ``train`` leaves what it makes.
         train: the training itself.
 
     Raises:
@@ -44,11 +44,17 @@ def train_setting(setting: Mapping[str, object], model_dir: Path, report: Path, 
     except (DivergedError, OutOfMemoryError) as error:
         if not setting:
             raise
-        _leave(setting, error, model_dir, report)
-        return Told({**mark, "failed": str(error)})
+        _leave(setting, error, outputs)
+        failed = {**mark, "failed": str(error)}
+        return Told(failed, start_facts=failed)
     manifest = trained.manifest
     facts: dict[str, str | float] = {**mark, "digest": manifest.digest, "framework": manifest.framework}
-    return Told(facts | (_course(trained.story.epochs) if setting else {}), manifest.metrics)
+    course = _course(trained.story.epochs) if setting else {}
+    return Told(facts | course, manifest.metrics, {**mark, **_start_facts(trained.start)})
+
+
+def _start_facts(start: ModelManifest | None) -> dict[str, str]:
+    return {"digest": start.digest, "framework": start.framework} if start else {"failed": "not kept"}
 
 
 def _course(epochs: Sequence[Epoch]) -> dict[str, str | float]:
@@ -57,10 +63,12 @@ def _course(epochs: Sequence[Epoch]) -> dict[str, str | float]:
     return {"seconds": round(epochs[-1].seconds, 1), "curve": curve_as_text(curve)} if epochs else {}
 
 
-def _leave(setting: Mapping[str, object], error: TrainingError, model_dir: Path, report: Path) -> None:
+def _leave(setting: Mapping[str, object], error: TrainingError, outputs: Outputs) -> None:
     name = describe_setting(setting)
     logger.error("%s gave no model, the sweep goes on without it: %s", name, error)
-    leave_failure(model_dir, str(error))
+    leave_failure(outputs.model, str(error))
+    if outputs.start:
+        leave_no_start(outputs.start, f"This setting gave no model to compare: {error}")
     page = Report("Training report", subtitle=name)
     page.verdict(f"This setting gave no model: {error}", Level.BAD)
-    page.write(report)
+    page.write(outputs.report)

@@ -1,15 +1,14 @@
 """Train a detector on a prepared dataset and leave a model folder that proves what is in it."""
 
 import logging
-import math
 import os
-import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from components.model_train.care import Care
 from components.model_train.conduct import Outcome, Plan, conduct
+from components.model_train.model_folder import Outputs, collect_model, collect_start
 from components.model_train.pages.pictures import FirstBatches, Pictures, before_and_after
 from components.model_train.pages.report import write_report
 from components.model_train.ranks.distributed import check_ranks
@@ -23,7 +22,6 @@ from components.shared.detection.devices import resolve_device
 from components.shared.detection.layers import check_freeze
 from components.shared.detection.manifest import ModelManifest
 from components.shared.errors import PipelineError
-from components.shared.files import sha256_tree
 from components.shared.materialise import ImageOptions, materialise
 from components.shared.progress import Announce, silent
 from components.shared.splits import check_splits, keep_test_image
@@ -32,15 +30,14 @@ from components.shared.store import Store, open_store
 
 logger = logging.getLogger(__name__)
 
-PACE = frozenset({"images_per_second", "gpu_memory"})  # says something of the machine, nothing of the model
-
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: its manifest, the files it was made of, and how the training went."""
+    """A trained model: its manifest, how the training went, and the manifest of what it started from, if that is kept."""
 
     manifest: ModelManifest
     story: Story
+    start: ModelManifest | None = None
 
 
 @dataclass(frozen=True)
@@ -56,15 +53,13 @@ def train_model(
     splits: tuple[Path, Path],
     store_uri: str,
     settings: tuple[Hyperparameters, Care],
-    model_dir: Path,
-    report: Path,
+    outputs: Outputs,
     *,
     place: Place | None = None,
-    start_dir: Path | None = None,
     notify: Announce = silent,
     trainer: Trainer | None = None,
 ) -> Trained:
-    """Train on one dataset, validate on another, and leave the model folder in ``model_dir``.
+    """Train on one dataset, validate on another, and leave model, start weights and report.
 
     Where the store holds a checkpoint of the same training, it goes on from there.
 
@@ -72,10 +67,8 @@ def train_model(
         splits: the dataset to train on and the one to validate on (their four files each).
         store_uri: where the images of both and the checkpoints lie.
         settings: what decides the weights, and how the training is looked after.
-        model_dir: receives weights, test image and manifest.
-        report: receives the HTML report.
+        outputs: where they go.
         place: the run and step it belongs to; from the environment when not given.
-        start_dir: receives the weights it started from, as a model folder.
         notify: hears how far it is.
         trainer: the training library; when not given, the one the model asks for.
 
@@ -94,10 +87,11 @@ def train_model(
         test_image = work / "kept" / keep_test_image(val, store, work / "kept")  # the store may be gone afterwards
         outcome = conduct(plan, notify, trainer=trainer)
         notify(0.99, "writing the report")
-        manifest = _collect(outcome, plan, train, test_image, model_dir)
+        manifest = collect_model(outcome, plan, test_image, outputs.model)
+        start = collect_start(outcome, outputs.model, outputs.start) if outputs.start else None
         pictures = _pictures(outcome, plan, val)
-    write_report(report, outcome.run, outcome.story, manifest, train, val, pictures)
-    return Trained(manifest, outcome.story)
+    write_report(outputs.report, outcome.run, outcome.story, manifest, train, val, pictures)
+    return Trained(manifest, outcome.story, start)
 
 
 def _own_place() -> Place:
@@ -140,36 +134,6 @@ def make_plan(
         name=train.name,
         versions=versions,
     )
-
-
-def _collect(outcome: Outcome, plan: Plan, train: Dataset, test_image: Path, model_dir: Path) -> ModelManifest:
-    """Fill the model folder; the manifest is written last."""
-    run, story, parameters = outcome.run, outcome.story, plan.job.parameters
-    shutil.rmtree(model_dir, ignore_errors=True)  # what an earlier, killed attempt left is no part of this model
-    for name, source in run.files.items():
-        target = model_dir / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    shutil.copyfile(test_image, model_dir / test_image.name)
-    best = next(epoch for epoch in story.epochs if epoch.number == run.best_epoch)
-    metrics = {name: value for name, value in best.values.items() if math.isfinite(value) and name not in PACE}
-    asked = {name: value for name, value in asdict(parameters).items() if name != "options"}
-    manifest = ModelManifest(
-        name=train.name,
-        framework=plan.job.start.framework,
-        weights=run.weights,
-        last=run.last,
-        test_image=test_image.name,
-        classes=train.classes,
-        imgsz=-(-parameters.imgsz // 32) * 32,
-        parameters={**asked, **parameters.options, "started_from": plan.job.start.origin},
-        datasets=dict(plan.versions),
-        libraries=dict(run.libraries),
-        metrics={**metrics, "best_epoch": run.best_epoch, "epochs": len(story.epochs)},
-        files=sha256_tree(model_dir),
-    )
-    manifest.save(model_dir)
-    return manifest
 
 
 def _pictures(outcome: Outcome, plan: Plan, val: Dataset) -> Pictures:

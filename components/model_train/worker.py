@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.model_train.care import Care
+from components.model_train.model_folder import Outputs
 from components.model_train.plan import Plan
 from components.model_train.ranks import meeting
 from components.model_train.ranks.assignment import Assignment, read_assignment
@@ -106,8 +107,7 @@ def _lead(options: argparse.Namespace, parameters: Hyperparameters, care: Care, 
             (folder / "train", folder / "val"),
             store.uri,
             (parameters, care),
-            folder / "model",
-            folder / "report.html",
+            Outputs(folder / "model", folder / "report.html"),
             place=Place(run_id=options.run_id, step=STEP),
             notify=notify,
         )

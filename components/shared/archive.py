@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.shared.detection.contract import InputContract
+from components.shared.detection.contract import InputContract, load_spec
 from components.shared.detection.inference import TORCH, Inference, load_inference
 from components.shared.detection.manifest import MANIFEST, ModelManifest, load_manifest, verify_files
 from components.shared.errors import ArchiveError
@@ -18,6 +18,7 @@ BENTO = "model.bento"
 SOURCE = "src"  # what the service runs from
 MODEL = "model"  # the model folder, below the source
 VERSION_LENGTH = 16
+SCHEMA_VERSION = 2  # 1 had no runtimes, no inference and no data sets
 MAX_FILES = 10_000
 MAX_BYTES = 8 << 30
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -46,7 +47,7 @@ class ArchiveManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = 2
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     name: str
     tag: str
     model_digest: str = Field(pattern=_SHA256)
@@ -217,6 +218,24 @@ def _check_claims(manifest: ArchiveManifest, model: Path) -> None:
     for claim, (said, real) in claims.items():
         if said != real:
             raise ArchiveError(f"The archive's {claim} is {said!r} but the model inside has {real!r}: pack it again.")
+    _check_runtimes(manifest, model.parent)
+
+
+def _check_runtimes(manifest: ArchiveManifest, source: Path) -> None:
+    """What serves must be inside, and every converted model must be one of these classes and take the same input."""
+    for kind, runtime in manifest.inference.runtimes.items():
+        if runtime not in manifest.runtime_names:
+            raise ArchiveError(
+                f"{manifest.tag!r} is to be served with {runtime!r} on {kind!r}, which is not inside: pack it again."
+            )
+    for runtime in manifest.runtimes:
+        spec = load_spec(source / "runtimes" / runtime)
+        pairs = {"classes": (spec.classes, manifest.classes), "input": (spec.input, manifest.input)}
+        for claim, (real, said) in pairs.items():
+            if said != real:
+                raise ArchiveError(
+                    f"The archive's {claim} is {said!r} but its runtime {runtime!r} has {real!r}: pack it again."
+                )
 
 
 def _runtimes(source: Path) -> list[str]:

@@ -120,11 +120,11 @@ def decode(data: bytes) -> npt.NDArray[np.uint8]:
     """
     try:
         with _opened(data) as image:
-            upright = ImageOps.exif_transpose(image)
-            if _is_deep(upright):
-                grey = _eight_bits(np.asarray(upright, dtype=np.float64), upright.mode)
+            ImageOps.exif_transpose(image, in_place=True)
+            if _is_deep(image):
+                grey = _eight_bits(np.asarray(image, dtype=np.float64), image.mode)
                 return np.repeat(grey[:, :, None], 3, axis=2)
-            return np.asarray(upright.convert("RGB"))
+            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # it would be copied otherwise
     except UnsafeInputError as error:
         raise UnsafeInputError(f"The image is not decoded: {error}.") from error
     except _BROKEN as error:

@@ -8,17 +8,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import psutil
+from serving_server import MIB, Running, serving
 
-MIB = 1 << 20
 WARM_UP = 8  # images before the clock starts
 _MAIN = Path(__file__).with_name("serving.py")
 _OK = 200
@@ -117,7 +115,8 @@ def bare(weights: str, folder: str, *, all_cores: bool) -> Run:
     cpu, wall = time.process_time(), time.perf_counter()
     seconds = [_timed(answer, picture) for picture in pictures]
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return _run(seconds, wall, cpu, [psutil.Process()], start)
+    used = psutil.Process().memory_full_info()
+    return _run(seconds, wall, cpu, (used.rss / MIB, used.pss / MIB), start)
 
 
 @dataclass(frozen=True)
@@ -130,15 +129,10 @@ class Served:
 
     def runs(self, pictures: Sequence[bytes], work: Path) -> Mapping[str, Run]:
         """Two runs of one server."""
-        from components.model_test.server import serve
-
-        with _setting("DETECTOR_RUNTIME", self.runtime), serve(self.bento, work) as server:
-            address = urlsplit(str(server.client.base_url)).netloc
-            tree = psutil.Process().children(recursive=True)
-            ask(address, pictures[: WARM_UP * self.clients], self.clients)
-            start = server.cold_start_seconds
+        with serving(self.bento, work, {"DETECTOR_RUNTIME": self.runtime}) as running:
+            ask(running.address, pictures[: WARM_UP * self.clients], self.clients)
             return {
-                f", {clients} client{'s' * (clients > 1)}": _asked(address, pictures, clients, tree, start)
+                f", {clients} client{'s' * (clients > 1)}": _asked(running, pictures, clients)
                 for clients in (1, self.clients)
             }
 
@@ -171,17 +165,16 @@ def _ask(address: str, pictures: Sequence[bytes]) -> list[float]:
         connection.close()
 
 
-def _asked(address: str, pictures: Sequence[bytes], clients: int, tree: list[psutil.Process], start: float) -> Run:
-    before, wall = _cpu(tree), time.perf_counter()
-    seconds = ask(address, pictures, clients)
+def _asked(running: Running, pictures: Sequence[bytes], clients: int) -> Run:
+    before, wall = running.cpu(), time.perf_counter()
+    seconds = ask(running.address, pictures, clients)
     wall = time.perf_counter() - wall
-    return _run(seconds, wall, _cpu(tree) - before, tree, start)
+    cpu = running.cpu() - before
+    return _run(seconds, wall, cpu, (running.memory(), running.own_memory()), running.start)
 
 
-def _run(seconds: Sequence[float], wall: float, cpu: float, tree: Sequence[psutil.Process], start: float) -> Run:
-    used = [process.memory_full_info() for process in tree]
-    memory, shared = (sum(getattr(one, kind) for one in used) / MIB for kind in ("rss", "pss"))
-    return Run(len(seconds), wall, percentile(seconds, 50), percentile(seconds, 95), cpu, memory, shared, start)
+def _run(seconds: Sequence[float], wall: float, cpu: float, memory: tuple[float, float], start: float) -> Run:
+    return Run(len(seconds), wall, percentile(seconds, 50), percentile(seconds, 95), cpu, *memory, start)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -194,17 +187,3 @@ def _timed(call: Callable[[bytes], None], picture: bytes) -> float:
     began = time.perf_counter()
     call(picture)
     return time.perf_counter() - began
-
-
-def _cpu(tree: Sequence[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in tree)
-
-
-@contextmanager
-def _setting(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})

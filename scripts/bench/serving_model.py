@@ -33,17 +33,16 @@ def photographs(count: int, folder: Path = PHOTOGRAPHS) -> list[bytes]:
     return list(itertools.islice(itertools.cycle(found), count))
 
 
-def packed_model(work: Path, runtimes: str | None, serve_runtime: str) -> Packed:
-    """Pack the model with its conversions measured on the photographs, and unpack it again.
+def pack_model(work: Path, runtimes: str | None, serve_runtime: str) -> Path:
+    """Pack the model with its conversions measured on the photographs; the archive's folder.
 
     Args:
-        work: a folder that stays as long as what is answered.
+        work: a folder that stays as long as the archive.
         runtimes: separated by commas; ``None`` for what the step converts to by default.
         serve_runtime: as the step's parameter; without photographs ``auto`` cannot tell, so ``onnx`` is taken.
     """
     from components.model_pack.options import PackOptions
     from components.model_pack.pack import run
-    from components.shared.archive import open_archive
 
     model = _model_folder(work / "model")
     val, store = _validation(work)
@@ -52,8 +51,17 @@ def packed_model(work: Path, runtimes: str | None, serve_runtime: str) -> Packed
         serve_runtime = "onnx"
     options = PackOptions(serve_runtime=serve_runtime, **chosen)
     run(model, val, store, work / "archive", work / "report.html", options)
-    opened = open_archive(work / "archive", work / "opened")
-    return Packed(opened.model / "weights" / "best.pt", opened.bento, opened.manifest.inference.runtime_for("cpu"))
+    return work / "archive"
+
+
+def unpacked(archive: Path, work: Path) -> Packed:
+    """The archive verified and ready to be served from a folder below ``work``."""
+    from components.shared.archive import open_archive
+    from components.shared.detection.manifest import load_manifest
+
+    opened = open_archive(archive, work / "opened")
+    weights = opened.model / load_manifest(opened.model).weights
+    return Packed(weights, opened.bento, opened.manifest.inference.runtime_for("cpu"))
 
 
 def _model_folder(folder: Path) -> Path:

@@ -68,7 +68,8 @@ def prepare(bench: Bench) -> None:
 def ours(bench: Bench, out: Path) -> dict[str, Any]:
     """model_train; tells how many seconds passed before, in and after the epochs."""
     began = time.monotonic()
-    from components.model_train.care import Care
+    from components.model_train.model_folder import Outputs
+from components.model_train.care import Care
     from components.model_train.train import train_model
     from components.model_train.trainers.base import Hyperparameters
 
@@ -83,8 +84,7 @@ def ours(bench: Bench, out: Path) -> dict[str, Any]:
         (bench.folder / "train", bench.folder / "val"),
         (bench.folder / "store").as_uri(),
         (Hyperparameters(device="cpu", **bench.settings()), Care(resume="never", patience=0)),
-        out / "model",
-        out / "report.html",
+        Outputs(out / "model", out / "report.html"),
         notify=notify,
     )
     total = time.monotonic() - began

@@ -18,6 +18,7 @@ import polars as pl
 from planted import BASE
 from stage import ROOT, folder, hold, prepared, say
 
+from components.model_train.model_folder import Outputs
 from components.model_train.settings import read_settings
 from components.model_train.train import Trained, train_model
 from components.shared.dataset import Dataset
@@ -85,7 +86,7 @@ def train(work: Path, data: Data, settings: Mapping[str, object]) -> Trained:
     train_dir, val_dir, store = data
     asked = read_settings({**SETTINGS, **settings}, {})
     work.mkdir(parents=True)
-    return train_model((train_dir, val_dir), store, asked, work / "model", work / "report.html")
+    return train_model((train_dir, val_dir), store, asked, Outputs(work / "model", work / "report.html"))
 
 
 if __name__ == "__main__":

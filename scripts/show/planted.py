@@ -10,6 +10,7 @@ from typing import Any
 
 from stage import SMALL, folder, hold, prepared, say
 
+from components.model_train.model_folder import Outputs
 from components.model_train.settings import read_settings
 from components.model_train.train import Trained, train_model
 from components.shared.detection.environment import prepare_environment
@@ -46,7 +47,9 @@ def plant(fault: Callable[[int, int, Any], Any]) -> None:
 def train(work: Path) -> Trained:
     """A small training of the sample."""
     train_dir, val_dir, store = prepared(work, images=int(SMALL["sample_images"]), edge=int(SMALL["sample_edge"]))
-    return train_model((train_dir, val_dir), store, read_settings(BASE, {}), work / "model", work / "report.html")
+    return train_model(
+        (train_dir, val_dir), store, read_settings(BASE, {}), Outputs(work / "model", work / "report.html")
+    )
 
 
 def nan(work: Path) -> None:

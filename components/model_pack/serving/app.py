@@ -1,14 +1,15 @@
 """The routes of the service: they read, predict in the model's lane, answer, and count what happened."""
 
 import asyncio
+import importlib.util
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import bentoml
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -29,7 +30,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 JSON = "application/json"
 PREDICT, DRAW = "/predict", "/predict/image"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+_SWAGGER = Path("_internal", "server", "static_content")  # in BentoML, which need not be imported for it
 logger = logging.getLogger(__name__)
 
 
@@ -61,8 +62,7 @@ class Application:
             self._route("/", _constant(index_page())),
             Route("/metrics", self._tell_metrics),
         ]
-        if _SWAGGER.is_dir():
-            routes.append(Mount("/static_content", StaticFiles(directory=_SWAGGER)))
+        routes += [Mount("/static_content", StaticFiles(directory=folder)) for folder in _swagger()]
         known = {route.path: route.methods or set() for route in routes if isinstance(route, Route)}
         lost = partial(_refuse_path, known)
         return [*routes, self._route("/{path:path}", lost, *_METHODS, endpoint=OTHER)]
@@ -101,7 +101,9 @@ class Application:
 
     async def _read(self, request: Request, count: Callable[[int], None]) -> tuple[Upload, Wanted]:
         upload = await read_upload(request, self._predictor.limits, count)
-        return upload, read_wanted(upload.fields, self._predictor.classes)
+        wanted = read_wanted(upload.fields, self._predictor.classes)
+        self._predictor.check(**asdict(wanted))
+        return upload, wanted
 
     async def _in_lane(self, endpoint: str, work: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - the work's own
         """Do the work when a thread is free, and measure how long it waited."""
@@ -132,9 +134,7 @@ class Application:
         """Decode an image and predict on it, in a thread of the lane."""
         with self._metrics.phase(endpoint, "decode"):
             pixels = self._predictor.read(image)
-        prediction = self._predictor.predict(
-            pixels, conf=wanted.conf, iou=wanted.iou, classes=wanted.classes, tile=wanted.tile
-        )
+        prediction = self._predictor.predict(pixels, **asdict(wanted))
         self._metrics.took(endpoint, "predict", prediction.seconds)
         self._metrics.predicted(prediction)
         return pixels, prediction
@@ -144,24 +144,23 @@ class Application:
         name = endpoint or path
 
         async def handle(request: Request) -> Response:
-            started, code = perf_counter(), 500
-            try:
-                with self._metrics.in_progress(name):
-                    response = await self._guarded(handler, request)
-                code = response.status_code
-            except asyncio.CancelledError:
-                code = 504
-                self._metrics.rejected("timeout")
-                raise
-            finally:
-                self._metrics.answered(name, code, perf_counter() - started)
+            started = perf_counter()
+            with self._metrics.in_progress(name):
+                response = await self._guarded(handler, request)
+            self._metrics.answered(name, response.status_code, perf_counter() - started)
             return response
 
         return Route(path, handle, methods=list(methods) or ["GET"])
 
     async def _guarded(self, handler: Handler, request: Request) -> Response:
+        seconds = self._predictor.limits.max_seconds
         try:
-            return await handler(request)
+            async with asyncio.timeout(seconds):
+                return await handler(request)
+        except TimeoutError:
+            self._metrics.rejected("timeout")
+            message = f"The request was not served within {seconds} seconds: send a smaller image, or try again later."
+            return JSONResponse({"error": message}, status_code=504)
         except RefusedError as error:
             self._metrics.rejected(error.reason)
             return JSONResponse(error.body, status_code=error.status, headers=error.headers)
@@ -169,6 +168,12 @@ class Application:
             logger.exception("%s failed", request.url.path)
             self._metrics.rejected("failure")
             return JSONResponse({"error": "The service failed; its log says why."}, status_code=500)
+
+
+def _swagger() -> list[Path]:
+    found = importlib.util.find_spec("bentoml")
+    folders = found.submodule_search_locations if found else None
+    return [folder for place in folders or () if (folder := Path(place) / _SWAGGER).is_dir()]
 
 
 def _constant(response: Response) -> Handler:

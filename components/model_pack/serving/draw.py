@@ -1,5 +1,6 @@
 """The image with its boxes drawn, legible at any size, as JPEG or PNG."""
 
+import colorsys
 import functools
 from io import BytesIO
 
@@ -13,18 +14,7 @@ JPEG, PNG = "image/jpeg", "image/png"
 LEAST_EDGE = 480  # pixels the longest edge of what is drawn has at least, so that labels can be read,
 MOST_EDGE = 4096  # and at most
 
-_COLOURS = (
-    (61, 220, 118),
-    (84, 182, 255),
-    (255, 184, 46),
-    (255, 104, 96),
-    (222, 150, 255),
-    (64, 224, 208),
-    (255, 140, 200),
-    (190, 220, 60),
-    (255, 150, 80),
-    (150, 170, 255),
-)
+_FIRST_HUE, _GOLDEN_ANGLE = 142.0, 137.508
 _DARK = (12, 14, 16)
 _SCORE = 5  # letters of a score and the space before it
 _LEAST_BOX = 4.0  # pixels a box is widened to, so that it can be seen at all
@@ -55,8 +45,10 @@ def draw(pixels: Pixels, prediction: Prediction) -> Image.Image:
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
-    """The colour of a class."""
-    return _COLOURS[label % len(_COLOURS)]
+    """The colour of a class, as on the page; neighbouring labels are far apart."""
+    hue = (_FIRST_HUE + label * _GOLDEN_ANGLE) % 360 / 360
+    red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, 0.62, 0.85))
+    return red, green, blue
 
 
 def encode(image: Image.Image, kind: str) -> bytes:

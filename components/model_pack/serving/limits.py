@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from components.shared.errors import ConfigError, InputError
+from components.model_pack.serving.sizing import DEFAULT_SECONDS, number
+from components.shared.errors import InputError
 from components.shared.images import FORMATS, decode
 
 _PREFIX = "DETECTOR_"
@@ -42,6 +43,7 @@ class Limits:
         max_tiles: pieces an image may be cut into.
         max_waiting: requests of one worker whose images may wait for a prediction.
         max_buffered_bytes: uploads of one worker that may be in memory at once.
+        max_seconds: from the first byte of a request to its answer.
     """
 
     max_bytes: int = 50_000_000
@@ -51,6 +53,7 @@ class Limits:
     max_tiles: int = 400
     max_waiting: int = 32
     max_buffered_bytes: int = 400_000_000
+    max_seconds: int = DEFAULT_SECONDS
 
 
 def limits_of(environment: Mapping[str, str] = os.environ) -> Limits:
@@ -59,19 +62,8 @@ def limits_of(environment: Mapping[str, str] = os.environ) -> Limits:
     Raises:
         ConfigError: one is no whole number above zero.
     """
-    names = Limits.__dataclass_fields__
-    return Limits(**{name: whole(environment, name, getattr(Limits, name)) for name in names})
-
-
-def whole(environment: Mapping[str, str], name: str, default: int) -> int:
-    """The number above zero in ``DETECTOR_<NAME>``, or the default where it is not set; raises ``ConfigError``."""
-    variable = _PREFIX + name.upper()
-    text = environment.get(variable, "").strip()
-    if not text:
-        return default
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(f"{variable} is {text!r}: give a whole number above 0.")
-    return int(text)
+    set_here = {name: number(environment, _PREFIX + name.upper()) for name in Limits.__dataclass_fields__}
+    return Limits(**{name: value for name, value in set_here.items() if value})
 
 
 def read_image(data: bytes, limits: Limits) -> npt.NDArray[np.uint8]:

@@ -11,6 +11,7 @@ _REFUSALS = {
     "413": "The upload is too large: bytes, pixels or number of images.",
     "415": "The content type is not one of those below.",
     "422": "A parameter is out of its bounds or not known.",
+    "504": "The request was not served in time.",
     "503": "The service is busy: send the request again after the seconds in Retry-After.",
 }
 _JSON = "application/json"

@@ -98,10 +98,9 @@ class Predictor:
         Raises:
             RefusedError: 422, a value is out of its bounds or no class of the model has that name.
         """
+        self.check(conf=conf, iou=iou, classes=classes, tile=tile)
         least = self._thresholds(conf, classes)
         tiling = self._tiling(pixels, tile)
-        if iou is not None and not 0 <= iou <= 1:
-            raise RefusedError(422, "iou", f"iou is {iou!r}: give a number from 0 to 1.")
         started = time.perf_counter()
         with self._lock:
             (found,) = self._detector.predict(
@@ -120,27 +119,36 @@ class Predictor:
             seconds=time.perf_counter() - started,
         )
 
+    def check(
+        self,
+        *,
+        conf: float | None = None,
+        iou: float | None = None,
+        classes: Collection[str] | None = None,
+        tile: int | None = None,
+    ) -> None:
+        """Refuse what ``predict`` would refuse of any image, before one is decoded; raises ``RefusedError``."""
+        for name, value in (("conf", conf), ("iou", iou)):
+            if value is not None and not 0 <= value <= 1:
+                raise RefusedError(422, name, f"{name} is {value!r}: give a number from 0 to 1.")
+        for name in classes or ():
+            if name not in self._labels:
+                raise RefusedError(422, "classes", f"There is no class {name[:80]!r}: use {_listed(self.classes)}.")
+        if tile and tile < LEAST_TILE:
+            raise RefusedError(422, "tile", f"tile is {tile!r}: give {LEAST_TILE} or more, or 0 for no tiles.")
+
     def _thresholds(self, conf: float | None, classes: Collection[str] | None) -> npt.NDArray[np.float64]:
         """Lowest score of each class's boxes; infinite for a class that was not asked for."""
-        if conf is not None and not 0 <= conf <= 1:
-            raise RefusedError(422, "conf", f"conf is {conf!r}: give a number from 0 to 1.")
         least = self._own if conf is None else np.full(len(self.classes), float(conf))
         if not classes:
             return least
-        wanted = {self._label(name) for name in classes}
+        wanted = {self._labels[name] for name in classes}
         return np.array([value if label in wanted else np.inf for label, value in enumerate(least)])
-
-    def _label(self, name: str) -> int:
-        if name not in self._labels:
-            raise RefusedError(422, "classes", f"There is no class {name!r}: use {_listed(self.classes)}.")
-        return self._labels[name]
 
     def _tiling(self, pixels: Pixels, tile: int | None) -> Tiling | None:
         edge = self.inference.tile if tile is None else tile
         if edge == 0:
             return None
-        if edge < LEAST_TILE:
-            raise RefusedError(422, "tile", f"tile is {edge!r}: give {LEAST_TILE} or more, or 0 for no tiles.")
         tiling = Tiling(edge, self.inference.tile_overlap, self.inference.tile_merge)
         tiles, most = tiling.count(pixels.shape[1], pixels.shape[0]), self.limits.max_tiles
         if tiles > most:

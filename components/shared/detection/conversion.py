@@ -1,4 +1,4 @@
-"""Write a traced network for the engines: ONNX, OpenVINO or TorchScript, the same bytes each time."""
+"""Write a traced network for the engines: ONNX, OpenVINO, TorchScript (the same bytes each time) or TensorRT."""
 
 import re
 import tempfile
@@ -13,10 +13,11 @@ from components.shared.detection.contract import InputContract, OutputContract, 
 from components.shared.detection.engines import engine_requirements
 from components.shared.detection.engines.libraries import import_library
 from components.shared.detection.frameworks import Pixels
+from components.shared.detection.tensorrt_build import build_plan
 from components.shared.errors import ArchiveError, ConfigError
 
 # Not openvino-int8: OpenVINO reads an eight-bit ONNX file with errors up to 0.9 in the scores, and no faster.
-CONVERTIBLE = ("torchscript", "onnx", "onnx-int8", "openvino")
+CONVERTIBLE = ("torchscript", "onnx", "onnx-int8", "openvino", "tensorrt")
 OPSET = 18  # later ones lack CUDA kernels in ONNX Runtime, and its quantisation refuses them from 21 on
 INPUT = "images"
 _ONNX = "model.onnx"
@@ -137,6 +138,8 @@ def _make(conversion: Conversion, folder: Path, images: Iterable[Pixels], write:
         script = folder / "model.torchscript"
         write(script)
         return [script]
+    if conversion.runtime == "tensorrt":
+        import_library("tensorrt")  # before the model is traced for nothing
     model = folder / _ONNX
     write(model)
     if conversion.runtime.endswith("-int8"):
@@ -146,6 +149,8 @@ def _make(conversion: Conversion, folder: Path, images: Iterable[Pixels], write:
         if not pictures:
             raise ConfigError(f"The runtime {conversion.runtime!r} needs images to calibrate with: give some.")
         model = quantise(model, pictures, contract=conversion.input, fragile=conversion.fragile)
+    if conversion.runtime == "tensorrt":
+        return [build_plan(model, conversion.input)]
     return _to_openvino(model) if conversion.runtime == "openvino" else [model]
 
 

@@ -225,7 +225,7 @@ def _fused(found: _Found, kept: Indices, views: Views, iou: float) -> _Found:
         total = np.bincount(head, weights, len(kept))
         mean = np.bincount(head, weights * found.boxes[:, side], len(kept))
         edges[:, side] = np.divide(mean, total, out=edges[:, side], where=total > 0)
-    whole = ~found.parts | found.cut[kept].any(axis=1)[head]
+    whole = np.asarray(~found.parts | found.pick(kept).parts[head], dtype=bool)
     counted = np.bincount(head, whole, len(kept))
     scores = np.bincount(head, found.scores * whole, len(kept)) / np.maximum(counted, 1)
     pairs = np.unique(np.stack([head, found.sources])[:, whole], axis=1)

@@ -61,8 +61,8 @@ def line_chart(
     """Lines over a common x axis, in the order their points are given.
 
     A y that is ``None``, NaN or infinite leaves a gap. ``marks`` name positions on the x axis, ``spans`` shade
-    stretches of it, or the room between two lines. The ranges fix the ends of the axes; what lies outside is cut off. Pointing at the chart shows
-    the values at that x.
+    stretches of it or the room between two lines. The ranges fix the ends of the axes; what lies outside is cut off.
+    Pointing at the chart shows the values at that x.
     """
     lines = [_points(one) for one in series]
     known = [(x, y) for line in lines for x, y in line if not math.isnan(y)]

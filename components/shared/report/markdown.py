@@ -2,24 +2,24 @@
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 LONGEST = 120  # characters of a name or a value
+_JOINERS = "\u200c\u200d"  # not printable, but part of words in some scripts
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#{}$])")
-_LEADING = re.compile(r"^([-+=>]|\d+[.)])")
+_LEADING = re.compile(r"^(\d*)([-+=.)])")
 
 
 def plain(value: object, longest: int = LONGEST) -> str:
     """A text on one line, of at most ``longest`` characters, in which Markdown and HTML mean nothing.
 
-    Characters that are not printable become ``?``, as do those that turn the direction of what follows.
+    Characters that are not printable, such as those that turn the direction of what follows, become ``?``.
     """
     text = " ".join(str(value).split())
-    shown = "".join(sign if sign.isprintable() and unicodedata.category(sign) != "Cf" else "?" for sign in text)
+    shown = "".join(sign if sign.isprintable() or sign in _JOINERS else "?" for sign in text)
     cut = shown if len(shown) <= longest else f"{shown[: longest - 3]}..."
     escaped = _SPECIAL.sub(r"\\\1", html.escape(cut, quote=False))
-    return _LEADING.sub(r"&#8203;\1", escaped).replace("://", "&#58;//")  # no list, no link by itself
+    return _LEADING.sub(r"\1\\\2", escaped).replace("://", "&#58;//")  # no list, no link by itself
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:

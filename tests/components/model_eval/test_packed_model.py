@@ -1,7 +1,7 @@
 """A real packed model, never trained, on real images in a real store."""
 
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,9 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from components.model_eval.evaluate import EvaluateOptions, evaluate
+from components.model_eval.evaluate import EvaluateOptions, Evaluation, Inputs, Outputs, evaluate
 from components.model_eval.export import PREDICTIONS
+from components.model_eval.quality_document import QualityDocument
 from components.model_pack.pack import pack
+from components.model_publish.publish import publish
 from components.shared.archive import BENTO, open_archive
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.detection.detector import Detector
@@ -68,15 +70,20 @@ def truth_rows(number: int, detector: Detector, pixels: np.ndarray) -> Iterator[
             yield row | {"width": right - left, "height": bottom - top, "crowd": False, "difficult": False}
 
 
-def test_a_model_judged_by_its_own_finds_is_perfect(archive: Path, own_finds: Path, tmp_path: Path) -> None:
-    evaluation = evaluate(
-        own_finds / "test",
-        archive,
-        (own_finds / "store").as_uri(),
-        tmp_path / "predictions",
-        tmp_path / "report.html",
-        EvaluateOptions(min_map50=0.99),
-    )
+@pytest.fixture
+def step(archive: Path, own_finds: Path, tmp_path: Path) -> Callable[..., Evaluation]:
+    def run(packed: Path = archive, start: Path | None = None, **options: float) -> Evaluation:
+        return evaluate(
+            Inputs(test=own_finds / "test", archive=packed, store=(own_finds / "store").as_uri(), start=start),
+            Outputs(tmp_path / "predictions", tmp_path / "report.html", tmp_path / "overview.md"),
+            EvaluateOptions(**{"min_map50": 0.99, "champion_margin": 0.05, **options}),
+        )
+
+    return run
+
+
+def test_a_model_judged_by_its_own_finds_is_perfect(step: Callable[..., Evaluation], tmp_path: Path) -> None:
+    evaluation = step()
 
     assert evaluation.passed
     assert evaluation.metrics["ground_truths"] > COUNT
@@ -88,10 +95,66 @@ def test_a_model_judged_by_its_own_finds_is_perfect(archive: Path, own_finds: Pa
     assert sure.height == evaluation.metrics["ground_truths"]
     assert sure.get_column("outcome").unique().to_list() == ["TP"]
     assert "Model Quality Report" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert evaluation.reasons[-1] == "The model 'shapes' has no champion yet to compare with."
+    assert evaluation.confidence == evaluation.inference.confidence
+
+
+def test_the_archive_is_compared_with_a_published_champion_and_with_what_it_started_from(
+    step: Callable[..., Evaluation], own_finds: Path, tmp_path: Path
+) -> None:
+    other = TINY["make_tiny_model"](tmp_path / "other")
+    TINY["write_weights"](other / "weights" / "best.pt", seed=3)
+    TINY["write_manifest"](other)
+    pack(other, tmp_path / "champion", name="shapes")
+    store = (own_finds / "store").as_uri()
+    (tmp_path / "judged").mkdir()
+    proof = {"tensors_compared": 1.0}
+    version = publish(tmp_path / "champion", tmp_path / "judged", store, passed=True, proof=proof).version
+
+    better = step(start=other)
+    worse = step(tmp_path / "champion", min_map50=0.0)
+    forget(store)
+
+    assert better.champion is not None
+    assert better.champion_seen.version == version
+    assert better.champion.ours == pytest.approx(1.0)
+    assert better.start is not None
+    assert better.start.map50_95 == pytest.approx(better.champion.theirs)
+    assert better.passed
+    assert worse.champion is not None
+    assert (worse.champion.same, worse.passed) == (True, True)
+    quality = QualityDocument.model_validate_json((tmp_path / "predictions" / "quality.json").read_bytes())
+    assert quality.training is not None
+    assert quality.facts["runtime"] == "torch"
+    assert quality.facts["champion's own test set"].startswith("not recorded")
+
+
+def forget(uri: str) -> None:
+    store = open_store(uri)
+    for entry in list(store.list("models/")):
+        store.delete(entry.key)
+
+
+@pytest.mark.parametrize("start", ["absent", "empty", "damaged"])
+def test_start_weights_that_cannot_be_run_are_left_out_with_a_warning(
+    step: Callable[..., Evaluation], tmp_path: Path, caplog: pytest.LogCaptureFixture, start: str
+) -> None:
+    folder = tmp_path / "start"
+    if start == "damaged":
+        TINY["make_tiny_model"](folder)
+        (folder / "weights" / "best.pt").write_bytes(b"no weights")
+    elif start == "empty":
+        folder.mkdir()
+
+    evaluation = step(start=folder)
+
+    assert evaluation.start is None
+    assert evaluation.passed
+    assert "nothing is compared with them" in caplog.text
 
 
 def test_a_damaged_archive_is_refused_before_anything_is_predicted(
-    archive: Path, own_finds: Path, tmp_path: Path
+    step: Callable[..., Evaluation], archive: Path, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "archive"
     damaged.mkdir()
@@ -100,13 +163,6 @@ def test_a_damaged_archive_is_refused_before_anything_is_predicted(
         (damaged / path.name).write_bytes(data[: len(data) // 2] if path.name == BENTO else data)
 
     with pytest.raises(ArchiveError):
-        evaluate(
-            own_finds / "test",
-            damaged,
-            (own_finds / "store").as_uri(),
-            tmp_path / "predictions",
-            tmp_path / "report.html",
-            EvaluateOptions(),
-        )
+        step(damaged)
 
     assert not (tmp_path / "predictions").exists()

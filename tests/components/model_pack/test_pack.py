@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from components.model_pack import pack as pack_module
-from components.model_pack.pack import CODE, pack, pinned_requirements, run
+from components.model_pack.pack import CODE, pack, pinned_requirements
 from components.shared.archive import ArchiveManifest, open_archive
 from components.shared.bento import bento_environment
 from components.shared.detection.frameworks import find_framework, known_frameworks
@@ -128,15 +128,6 @@ def test_a_failed_build_says_why_and_leaves_no_archive(
     with pytest.raises(ArchiveError, match="the reason"):
         pack(model, tmp_path / "packed", name="shapes")
     assert not (tmp_path / "packed" / "manifest.json").exists()
-
-
-@pytest.mark.slow
-def test_the_step_tells_how_far_it_is(model: Path, tmp_path: Path) -> None:
-    heard: list[float] = []
-    manifest = run(model, tmp_path / "packed", notify=lambda share, _: heard.append(share))
-    assert manifest.name == "detector"
-    assert heard == sorted(heard)
-    assert heard[-1] == 1.0
 
 
 @pytest.mark.parametrize("framework", known_frameworks())

@@ -1,13 +1,18 @@
 """What a packed model asks to be installed: complete, pinned to hashes, and without torch where nothing needs it."""
 
+import ast
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 from pip_requirements_parser import RequirementsFile
 
 from components.model_pack import requirements
+from components.model_pack.pack import CODE, PACKAGE
 from components.model_pack.requirements import LOCKS, write_requirements
+from components.shared.detection.engines import engine_code
 from components.shared.detection.frameworks import find_framework
 
 AGPL = {"ultralytics", "ultralytics-thop"}
@@ -17,16 +22,38 @@ def names(path: Path) -> set[str]:
     return {str(one.name) for one in RequirementsFile.from_file(str(path), include_nested=False).requirements}
 
 
-@pytest.fixture
-def light(tmp_path: Path) -> Path:
-    write_requirements(tmp_path, find_framework("ultralytics"), ("onnx", "torchscript"), "onnx")
-    return tmp_path
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("light")
+    write_requirements(folder, find_framework("ultralytics"), ("onnx", "torchscript"), "onnx")
+    return folder
 
 
 def test_serving_a_converted_model_on_a_cpu_needs_neither_torch_nor_ultralytics(light: Path) -> None:
     found = names(light / "requirements.txt")
     assert {"bentoml", "onnxruntime", "numpy", "starlette"} <= found
     assert not found & {"torch", "torchvision", "polars", *AGPL}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages a module imports when it is imported itself."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"components"}
+
+
+def test_everything_the_packed_code_imports_is_asked_for(light: Path) -> None:
+    paths = [PACKAGE / name for name in (*CODE, *engine_code("onnx"), "model_pack/service.py") if name.endswith(".py")]
+    wanted = set().union(*map(imported, paths))
+    providers = importlib.metadata.packages_distributions()
+    asked = names(light / "requirements.txt")
+    assert {"bentoml", "numpy", "pydantic"} <= wanted
+    for name in wanted:
+        assert {canonicalize_name(provider) for provider in providers[name]} & asked, f"nothing provides {name!r}"
 
 
 def test_the_second_file_adds_what_the_weights_need(light: Path) -> None:

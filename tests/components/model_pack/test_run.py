@@ -19,7 +19,7 @@ from components.shared.detection.manifest import load_manifest
 from components.shared.errors import ArchiveError, ConfigError
 from components.shared.files import sha256_file
 from components.shared.images import decode
-from components.shared.progress import silent
+from components.shared.progress import Notify, silent
 from components.shared.runtime_table import RuntimeTable, load_runtime_table
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pack")]
@@ -38,7 +38,7 @@ def data(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(VAL["make_val"](tmp_path_factory.mktemp("data"), model, TINY["encoded_image"], broken=1))
 
 
-def run_on(data: Path, model: Path, target: Path, **options: object) -> Packed:
+def run_on(data: Path, model: Path, target: Path, notify: Notify = silent, **options: object) -> Packed:
     return run(
         model,
         data / "val",
@@ -46,6 +46,7 @@ def run_on(data: Path, model: Path, target: Path, **options: object) -> Packed:
         target / "archive",
         target / "report.html",
         PackOptions(**{"images": 0, **options}),
+        notify,
     )
 
 
@@ -64,18 +65,22 @@ def table(packed: tuple[Packed, Path]) -> RuntimeTable:
     return found
 
 
-def test_packing_again_gives_the_same_bytes(
+def test_packing_again_gives_the_same_bytes_and_tells_how_far_it_is(
     packed: tuple[Packed, Path], model: Path, data: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(model, tmp_path / "moved")
+    heard: list[float] = []
     again = run_on(
         data,
         tmp_path / "moved",
         tmp_path,
+        notify=lambda share, _: heard.append(share),
         runtimes=("onnx", "onnx-int8"),
         serve_runtime="onnx",
         max_drop=0.0001,
     )
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
     assert again.manifest == packed[0].manifest
     for name in ("model.bento", "manifest.json"):
         assert sha256_file(tmp_path / "archive" / name) == sha256_file(packed[1] / "archive" / name)

@@ -50,7 +50,7 @@ def make_archive(
     return folder
 
 
-def make_predictions(  # noqa: PLR0913 - what a test may change
+def make_predictions(
     folder: Path,
     archive: Path | None = None,
     *,

@@ -483,7 +483,7 @@ def test_a_champion_that_changed_since_the_evaluation_stays(local: Store, compar
     assert last.version == two.version
 
 
-def test_without_a_comparison_the_champion_moves_from_wherever_it_is(local: Store, compared: Compared) -> None:
+def test_without_a_comparison_the_champion_moves_from_wherever_it_is(compared: Compared) -> None:
     compared("first", "none")
     assert compared("second", "off").champion
 

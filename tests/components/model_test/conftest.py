@@ -1,20 +1,29 @@
-"""A tiny trained model, its archive, and a way to change an archive so that it still agrees with itself."""
+"""A tiny trained model, its archives, and a way to change an archive so that it still agrees with itself."""
 
+import hashlib
 import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
-from components.model_pack.pack import pack
+from components.model_pack.options import PackOptions
+from components.model_pack.pack import pack, run
 from components.model_pack.tar import write_tar
-from components.shared.archive import ArchiveManifest, open_archive
+from components.shared.archive import ArchiveManifest, OpenArchive, open_archive
+from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
+from components.shared.detection.contract import describe_files
+from components.shared.detection.inference import load_inference
 from components.shared.detection.manifest import load_manifest
 from components.shared.files import digest_of_digests, sha256_tree
+from components.shared.shards import ShardWriter
+from components.shared.store import open_store
 
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "model_pack" / "tiny_model.py"))
+RUNTIMES = ("onnx", "onnx-int8", "torchscript")
 
 
 @pytest.fixture(scope="session")
@@ -29,39 +38,95 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def archive(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights alone."""
     folder = tmp_path_factory.mktemp("packed") / "archive"
     pack(model, folder, name="shapes")
     return folder
 
 
+@pytest.fixture(scope="session")
+def photographs() -> list[bytes]:
+    return [TINY["encoded_image"](seed, 80 + 8 * seed, 60) for seed in range(1, 5)]
+
+
+@pytest.fixture(scope="session")
+def val(photographs: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset without annotations; its shards are in the store beside it."""
+    folder = tmp_path_factory.mktemp("val")
+    digests = [hashlib.sha256(data).hexdigest() for data in photographs]
+    with ShardWriter(open_store((folder / "store").as_uri())) as writer:
+        for data, digest in zip(photographs, digests, strict=True):
+            writer.add(data, digest)
+        shards = writer.finish()
+        rows = [_row(number, digest, writer.locations[digest]) for number, digest in enumerate(digests)]
+    table = pl.DataFrame(rows, schema=IMAGES)
+    Dataset("few", TINY["CLASSES"], table, pl.DataFrame(schema=ANNOTATIONS), shards=shards).save(folder / "dataset")
+    return folder / "dataset"
+
+
+def _row(number: int, digest: str, location: Any) -> dict[str, Any]:
+    size = {"width": 80 + 8 * (number + 1), "height": 60, "orientation": 1, "bytes": location.length}
+    place = {"shard": location.shard, "offset": location.offset}
+    return dict.fromkeys(IMAGES) | {"image_id": number, "name": f"{number}.png", "sha256": digest} | size | place
+
+
+@pytest.fixture(scope="session")
+def rich(model: Path, val: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights and three converted models, of which ONNX serves."""
+    folder = tmp_path_factory.mktemp("rich")
+    options = PackOptions(runtimes=RUNTIMES, serve_runtime="onnx", max_drop=1.0)
+    run(model, val, (val.parent / "store").as_uri(), folder / "archive", folder / "report.html", options)
+    return folder / "archive"
+
+
 @pytest.fixture
-def resign(archive: Path, tmp_path: Path) -> Callable[..., Path]:
+def unpacked(rich: Path, tmp_path: Path) -> OpenArchive:
+    return open_archive(rich, tmp_path / "unpacked")
+
+
+@pytest.fixture
+def resign(tmp_path: Path) -> Callable[..., Path]:
     """Change the bento's source and write every digest anew, as an attacker or a faulty packer would."""
 
-    def resigned(change: Callable[[Path], Any], **claims: Any) -> Path:
+    def resigned(archive: Path, change: Callable[[Path], Any], **claims: Any) -> Path:
         opened = open_archive(archive, tmp_path / "to change")
         source = opened.bento / "src"
         change(source)
-        own = source / "model" / "manifest.json"
-        files = sha256_tree(source / "model")
-        files.pop("manifest.json")
-        if files != json.loads(own.read_text())["files"]:
-            own.write_text(json.dumps(json.loads(own.read_text()) | {"files": files}))
-        trained = load_manifest(source / "model")
-        source_files = sha256_tree(source)
-        source_files.pop("manifest.json")
-        digest = digest_of_digests(source_files)
-        manifest = ArchiveManifest(
-            **opened.manifest.model_dump()
-            | {"source_files": source_files, "content_digest": digest, "tag": f"shapes:{digest[:16]}"}
-            | {"model_digest": trained.digest, "classes": trained.classes, "imgsz": trained.imgsz}
-            | claims
-        )
+        manifest = describe_anew(opened, claims)
         target = tmp_path / "changed"
         target.mkdir()
         manifest.save(source)
         manifest.save(target)
         write_tar(opened.bento, target / "model.bento")
+        for beside in archive.glob("runtimes.json"):
+            (target / beside.name).write_bytes(beside.read_bytes())
         return target
 
     return resigned
+
+
+def describe_anew(opened: OpenArchive, claims: dict[str, Any]) -> ArchiveManifest:
+    """The manifest of a changed bento in which every digest and copied fact is right again."""
+    source = opened.bento / "src"
+    files = sha256_tree(source / "model")
+    files.pop("manifest.json")
+    _update(source / "model" / "manifest.json", files)
+    for folder in (source / "runtimes").glob("*"):
+        _update(folder / "runtime.json", describe_files(folder))
+    trained = load_manifest(source / "model")
+    source_files = sha256_tree(source)
+    source_files.pop("manifest.json")
+    digest = digest_of_digests(source_files)
+    return ArchiveManifest(
+        **opened.manifest.model_dump()
+        | {"source_files": source_files, "content_digest": digest, "tag": f"{opened.manifest.name}:{digest[:16]}"}
+        | {"model_digest": trained.digest, "classes": trained.classes, "imgsz": trained.imgsz}
+        | {"inference": load_inference(source)}
+        | claims
+    )
+
+
+def _update(path: Path, files: dict[str, str]) -> None:
+    said = json.loads(path.read_text())
+    if said["files"] != files:
+        path.write_text(json.dumps(said | {"files": files}))

@@ -12,6 +12,7 @@ import pytest
 
 from components.model_train import train
 from components.model_train.care import Care
+from components.model_train.model_folder import Outputs
 from components.model_train.story import Epoch
 from components.model_train.train import Trained, train_model
 from components.model_train.trainers.base import Hyperparameters, Trainer, TrainingJob, TrainingRun, Watch
@@ -75,8 +76,7 @@ def run(
         (train, val),
         store,
         (parameters, Care(resume=resume)),
-        splits.root / "model",
-        splits.root / "report.html",
+        Outputs(splits.root / "model", splits.root / "report.html", splits.root / "start"),
         trainer=trainer or StubTrainer(),
         **({"notify": notify} if notify else {}),
     )

@@ -11,6 +11,8 @@ import pytest
 
 from components.model_pack.tar import write_tar
 from components.shared.archive import ArchiveManifest, open_archive
+from components.shared.detection.contract import InputContract, OutputContract, RuntimeSpec, describe_files
+from components.shared.detection.inference import Inference
 from components.shared.detection.manifest import ModelManifest
 from components.shared.errors import ArchiveError
 from components.shared.files import digest_of_digests, sha256_tree
@@ -122,6 +124,88 @@ def test_opening_again_replaces_what_was_there(archive: Path, tmp_path: Path) ->
     opened = open_archive(archive, tmp_path / "work")
     (opened.bento / "left over").write_text("from a killed run")
     assert not (open_archive(archive, tmp_path / "work").bento / "left over").exists()
+
+
+def test_an_archive_of_an_earlier_release_still_opens(bento: Path, tmp_path: Path) -> None:
+    model = ModelManifest.model_validate_json((bento / "src" / "model" / "manifest.json").read_bytes())
+    described = describe_bento(bento, model).model_dump(mode="json")
+    for name in ("inference", "runtimes", "input", "datasets", "code"):
+        del described[name]
+    old = json.dumps(described | {"schema_version": 1})
+    (bento / "src" / "manifest.json").write_text(old)
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    write_tar(bento, archive / "model.bento")
+    (archive / "manifest.json").write_text(old)
+    manifest = open_archive(archive, tmp_path / "work").manifest
+    assert manifest.schema_version == 1
+    assert manifest.inference == Inference()
+    assert manifest.runtime_names == ("torch",)
+
+
+def test_an_archive_of_a_later_release_is_refused(archive: Path, tmp_path: Path) -> None:
+    path = archive / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 3}))
+    with pytest.raises(ArchiveError, match="is not an archive manifest"):
+        open_archive(archive, tmp_path / "work")
+
+
+def add_runtime(bento: Path, **changes: Any) -> RuntimeSpec:
+    folder = bento / "src" / "runtimes" / "onnx"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"not opened here")
+    facts: dict[str, Any] = {
+        "runtime": "onnx",
+        "model": "model.onnx",
+        "files": describe_files(folder),
+        "input": InputContract(imgsz=64),
+        "output": OutputContract(layout="yolo"),
+        "classes": ("cat", "dog"),
+        "requirements": ("onnxruntime",),
+    }
+    spec = RuntimeSpec(**facts | changes)
+    spec.save(folder)
+    return spec
+
+
+def with_runtime(bento: Path, spec: RuntimeSpec, **claims: Any) -> ArchiveManifest:
+    """The manifest of a bento with a converted model that serves on the CPU."""
+    inference = Inference(runtimes={"cpu": "onnx", "cuda": "torch"})
+    inference.save(bento / "src")
+    model = ModelManifest.model_validate_json((bento / "src" / "model" / "manifest.json").read_bytes())
+    facts: dict[str, Any] = {"inference": inference, "runtimes": ("onnx",), "input": spec.input}
+    return describe_bento(bento, model, **facts | claims)
+
+
+def test_an_archive_with_a_converted_model_opens(bento: Path, tmp_path: Path) -> None:
+    manifest = with_runtime(bento, add_runtime(bento))
+    assert open_archive(seal(bento, tmp_path / "archive", manifest), tmp_path / "work").manifest == manifest
+
+
+@pytest.mark.parametrize(
+    ("spec", "claims", "message"),
+    [
+        ({"classes": ("dog", "cat")}, {}, "classes is .* but its runtime 'onnx' has"),
+        ({}, {"input": InputContract(imgsz=96)}, "input is .* but its runtime 'onnx' has"),
+        ({}, {"runtimes": ()}, "runtimes is"),
+        ({}, {"inference": Inference(confidence=0.9)}, "way to predict is"),
+    ],
+)
+def test_a_converted_model_that_is_not_the_one_described_is_refused(
+    bento: Path, tmp_path: Path, spec: dict[str, Any], claims: dict[str, Any], message: str
+) -> None:
+    manifest = with_runtime(bento, add_runtime(bento, **spec), **claims)
+    with pytest.raises(ArchiveError, match=message):
+        open_archive(seal(bento, tmp_path / "archive", manifest), tmp_path / "work")
+
+
+def test_an_archive_that_serves_a_runtime_it_does_not_hold_is_refused(bento: Path, tmp_path: Path) -> None:
+    inference = Inference(runtimes={"cpu": "openvino", "cuda": "torch"})
+    inference.save(bento / "src")
+    model = ModelManifest.model_validate_json((bento / "src" / "model" / "manifest.json").read_bytes())
+    manifest = describe_bento(bento, model, inference=inference)
+    with pytest.raises(ArchiveError, match="served with 'openvino' on 'cpu', which is not inside"):
+        open_archive(seal(bento, tmp_path / "archive", manifest), tmp_path / "work")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)

@@ -1,6 +1,5 @@
 "use strict";
 const at = (id) => document.getElementById(id);
-const COLOURS = ["#3ddc76", "#54b6ff", "#ffb82e", "#ff6860", "#de96ff", "#40e0d0", "#ff8cc8", "#bedc3c", "#ff9650", "#96aaff"];
 const FLOOR = 0.01;
 const SVG = "http://www.w3.org/2000/svg";
 const state = { model: null, answer: null, hidden: new Set(), asking: 0, url: "" };
@@ -18,7 +17,7 @@ function draw(name, attributes) {
   return element;
 }
 
-const colour = (id) => COLOURS[id % COLOURS.length];
+const colour = (id) => `hsl(${(142 + id * 137.508) % 360} 85% 62%)`; // as in drawn images
 
 function ownThreshold(name) {
   const inference = state.model ? state.model.inference : {};
@@ -59,7 +58,9 @@ function boxMark(box, index, unit) {
   const height = size * 1.35;
   const left = Math.max(0, Math.min(box.x, state.answer.width - width));
   const top = box.y >= height ? box.y - height : Math.min(box.y, Math.max(0, state.answer.height - height));
-  group.insertBefore(draw("rect", { x: left, y: top, width, height, fill: colour(box.class_id), class: "chip" }), text);
+  const chip = draw("rect", { x: left, y: top, width, height, class: "chip" });
+  chip.style.fill = colour(box.class_id);
+  group.insertBefore(chip, text);
   text.setAttribute("x", left + size * 0.3);
   text.setAttribute("y", top + height * 0.74);
 }
@@ -74,7 +75,7 @@ function showBoxes() {
   [...boxes].reverse().forEach((box, index) => boxMark(box, boxes.length - 1 - index, unit));
   at("rows").replaceChildren(...boxes.map(tableRow));
   const total = state.answer.boxes.length;
-  at("count").textContent = `${boxes.length} of ${total} ${total === 1 ? "box" : "boxes"}`;
+  at("count").textContent = `${boxes.length} shown of ${total} ${total === 1 ? "box" : "boxes"}`;
   at("shown-confidence").textContent = at("own").checked ? "the model's own" : Number(at("confidence").value).toFixed(2);
   at("confidence").setAttribute("aria-valuetext", at("shown-confidence").textContent);
 }
@@ -151,6 +152,8 @@ async function look(file) {
     at("figure").hidden = at("panel").hidden = false;
     document.querySelector("main").classList.add("found");
     at("frame").classList.toggle("blank", !visible);
+    at("frame").style.setProperty("--ratio", answer.width / answer.height);
+    at("frame").style.setProperty("--natural", `${answer.width}px`);
     at("picture").alt = `${file.name || "The image"}, ${answer.width} by ${answer.height} pixels`;
     at("caption").textContent = `${file.name || "pasted image"}, ${answer.width} \u00d7 ${answer.height} pixels, answered in ${seconds.toFixed(2)} s`
       + (visible ? "" : " (this browser cannot show the format; the boxes are right)");

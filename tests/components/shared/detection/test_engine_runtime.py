@@ -203,8 +203,8 @@ def test_converted_models_are_no_framework() -> None:
 
 def test_what_cannot_be_converted_is_refused(archive: Path, tmp_path: Path) -> None:
     weights = archive / "model" / "weights" / "best.pt"
-    with pytest.raises(ArchiveError, match="'tensorrt': use torchscript or onnx"):
-        export(weights, tmp_path / "a", "tensorrt", imgsz=64)
+    with pytest.raises(ArchiveError, match="'openvino-int8': use torchscript or onnx"):
+        export(weights, tmp_path / "a", "openvino-int8", imgsz=64)
     with pytest.raises(ConfigError, match="needs images to calibrate with"):
         export(weights, tmp_path / "b", "onnx-int8", imgsz=64)
     with pytest.raises(ArchiveError, match=r"none\.pt' are missing"):

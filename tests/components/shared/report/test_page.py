@@ -1,16 +1,30 @@
 import html
 import re
+import runpy
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.shared.report.charts import Chart, Series, bar_chart, line_chart, matrix_chart
+from components.shared.report.charts import (
+    Chart,
+    Estimate,
+    Mark,
+    Series,
+    bar_chart,
+    interval_chart,
+    line_chart,
+    matrix_chart,
+)
 from components.shared.report.draw import Picture, picture
 from components.shared.report.page import MAX_BYTES, Level, Number, Report
 
 HOSTILE = """</title></script><script>alert(1)</script><img src=x onerror=alert(1)>"' {{ 7*7 }} \x00 \ud800"""
+
+
+BROWSER = runpy.run_path(str(Path(__file__).with_name("browser.py")))
+needs_chromium = pytest.mark.skipif(BROWSER["CHROMIUM"] is None, reason=BROWSER["WHY"])
 
 
 class Page(HTMLParser):
@@ -55,6 +69,11 @@ def full(text: str) -> Report:
     report.gallery([grey(text, (text, "b")), grey(text, ("b",))], caption=text)
     report.gallery([], empty=text)
     report.gallery([grey(text)], columns=3)
+    report.gallery([grey(text, (text, "b")), grey(text, ("c", text))], filters=(text, "kind"), wide=True)
+    report.gallery([grey(text, (f"{text}{i}",)) for i in range(20)], filters=(text,))
+    rows = [Estimate(text, 0.5, 0.2, 0.7, text), Estimate("b", 0.1)]
+    report.chart(interval_chart(text, rows, x_label=text, name_label=text, marks=[Mark(0.3, text)]))
+    report.explorer({"classes": [text], "truths": [1], "ious": [0.5], "bins": 2, "counts": ""}, confidence=0, iou=0.5)
     report.facts({text: text})
     return report
 
@@ -75,8 +94,11 @@ def test_the_policy_allows_exactly_the_script_of_the_page_and_no_request() -> No
         if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
     )
     assert policy.startswith("default-src 'none'; img-src data:;")
-    assert re.search(r"script-src 'sha256-[\w+/=]{44}'$", policy)
-    assert page.count("<script>") == 1
+    assert re.search(r"script-src 'sha256-[\w+/=]{44}' 'sha256-[\w+/=]{44}'$", policy)
+    assert page.count("<script>") == 2
+    plain = Report("plain").html()
+    assert plain.count("<script") == 1
+    assert len(re.findall(r"'sha256-[\w+/=]{44}'", plain)) == 1
 
 
 def test_a_page_names_no_external_address() -> None:
@@ -144,6 +166,46 @@ def test_filters_appear_only_when_pictures_differ_in_their_tags() -> None:
     two.gallery([grey(tags=("missed", "small")), grey(tags=("false",))])
     assert "data-tag=" not in one.html().split("<script>")[0]
     assert [html.unescape(tag) for tag in re.findall(r'data-tag="([^"]+)"', two.html())] == ["missed", "small", "false"]
+
+
+def test_tags_are_filtered_by_place_and_many_of_them_are_a_list() -> None:
+    report = Report("Filters")
+    report.gallery([grey(tags=("cat", "missed")), grey(tags=("missed", "wrong"))], filters=("class", "error"))
+    report.gallery([grey(tags=(f"class {i}", "same")) for i in range(15)], filters=("class", "error"))
+    page = report.html().split("<script>")[0]
+    assert re.findall(r'data-place="(\d*)"', page) == ["0", "1", "0"]
+    assert re.findall(r'data-tag="([^"]+)"', page) == ["cat", "missed", "missed", "wrong"]
+    assert page.count("<select") == 1
+    assert page.count("<option") == 16
+
+
+FILTERING = """
+const shown = () => [...document.querySelectorAll(".pictures > li")].map((one) => !one.hidden);
+const chip = (place, tag) => document.querySelector(`[data-place="${place}"] [data-tag="${tag}"]`).click();
+const none = () => !document.querySelector(".none").hidden;
+const found = [];
+for (const [place, tag] of [[0, "cat"], [1, "wrong"], [0, "dog"], [1, ""], [0, ""]]) {
+  chip(place, tag);
+  found.push([shown(), none()]);
+}
+return found;
+"""
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_filters_of_a_gallery_work_together_in_a_browser(tmp_path: Path) -> None:
+    report = Report("Filters")
+    tags = [("cat", "missed"), ("cat", "wrong"), ("dog", "missed")]
+    report.gallery([grey(tags=pair) for pair in tags], filters=("class", "error"))
+    seen = BROWSER["drive"](report.html(), FILTERING, tmp_path)
+    assert seen == [
+        [[True, True, False], False],
+        [[False, True, False], False],
+        [[False, False, False], True],
+        [[False, False, True], False],
+        [[True, True, True], False],
+    ]
 
 
 def test_an_empty_report_is_a_whole_page() -> None:

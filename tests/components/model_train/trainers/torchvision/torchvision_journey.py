@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.model_eval.evaluate import EvaluateOptions, evaluate
+from components.model_eval.evaluate import EvaluateOptions, Inputs, Outputs, evaluate
 from components.model_pack.pack import pack
 from components.model_test.prove import prove
 from components.model_train.story import Epoch
@@ -64,7 +64,9 @@ def travel(folder: Path, store_uri: str) -> dict[str, Any]:
     images = [data for _, data in ImageReader(store).read_many(val.images)]
     proof = prove(model, folder / "archive", images=images, report=folder / "proof.html")
     evaluation = evaluate(
-        folder / "val", folder / "archive", store_uri, folder / "predictions", folder / "eval.html", EvaluateOptions()
+        Inputs(test=folder / "val", archive=folder / "archive", store=store_uri),
+        Outputs(predictions=folder / "predictions", report=folder / "eval.html"),
+        EvaluateOptions(),
     )
     return {
         "proof": proof.numbers,
