@@ -6,18 +6,18 @@ from pathlib import Path
 import polars as pl
 
 from components.model_eval.evaluation import Evaluation
-from components.model_eval.report import SHORT, class_differences, verdict
+from components.model_eval.report import SENTENCE, SHORT, class_differences, verdict
 from components.model_eval.report_classes import class_table
 from components.model_eval.report_compare import champion_sentence
 from components.model_eval.report_errors import error_sentence
-from components.model_eval.report_words import interval, interval_note, share, signed
+from components.model_eval.report_words import interval, interval_note, named, share, signed
 from components.shared.files import write_atomically
 from components.shared.report.markdown import markdown_table, plain
 
 SHOWN_CLASSES = 20
 SHOWN_DEMANDS = 30
 SHOWN_REASONS = 8
-_LONGEST = 600  # characters of a sentence
+_LONGEST = 900  # characters of a sentence
 _NAME = 60
 
 
@@ -52,7 +52,7 @@ def _verdict(evaluation: Evaluation) -> str:
     sentences = [verdict(evaluation), *class_differences(evaluation.per_class), error_sentence(evaluation)]
     mark = "\N{CHECK MARK}" if evaluation.passed else "\N{BALLOT X}"
     head, *rest = (plain(sentence, _LONGEST) for sentence in sentences)
-    listed = [f"- {plain(reason, _LONGEST)}" for reason in evaluation.reasons[:SHOWN_REASONS]]
+    listed = [f"- {plain(named(reason, SENTENCE), _LONGEST)}" for reason in evaluation.reasons[:SHOWN_REASONS]]
     points = ["\n".join(listed)] if len(evaluation.reasons) > SHORT else []
     return "\n\n".join([f"**{mark} {head}**", *points, *rest])
 

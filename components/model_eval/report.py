@@ -19,6 +19,7 @@ from components.shared.report.tables import Linked
 
 _SERVED = (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
 SHORT = 3  # reasons that fit the verdict; more are listed below it
+SENTENCE = 240  # characters of a reason: a name in it may be very long
 _LISTED = 8  # the table of demands has all
 
 
@@ -61,7 +62,7 @@ def verdict(evaluation: Evaluation) -> str:
     head = "The model passed the gate." if evaluation.passed else "The model did not pass the gate."
     failed = sum(1 for demand in evaluation.demands if not demand.passed)
     if len(evaluation.reasons) <= SHORT:
-        return " ".join([head, *evaluation.reasons])
+        return " ".join([head, *(named(reason, SENTENCE) for reason in evaluation.reasons)])
     if evaluation.demands:
         many = len(evaluation.demands)
         return f"{head} {'All' if not failed else f'{failed} of'} {many} demands are {'' if not failed else 'not '}met."
@@ -102,7 +103,7 @@ def parameters(evaluation: Evaluation) -> dict[str, str]:
 def _add_top(report: Report, evaluation: Evaluation) -> None:
     report.verdict(verdict(evaluation), Level.GOOD if evaluation.passed else Level.BAD)
     if len(evaluation.reasons) > SHORT:
-        report.points(evaluation.reasons[:_LISTED])
+        report.points([named(reason, SENTENCE) for reason in evaluation.reasons[:_LISTED]])
     report.numbers(_numbers(evaluation))
     if evaluation.demands:
         rows = [_demand_row(demand) for demand in evaluation.demands]
@@ -129,15 +130,23 @@ def _numbers(evaluation: Evaluation) -> list[Number]:
     metrics, intervals = evaluation.metrics, evaluation.diagnosis.intervals
     point = f"at confidence {evaluation.confidence:.2f}"
     return [
-        Number("mAP50", share(metrics["map50"]), interval_note(intervals.map50), _level(evaluation, "map50")),
+        Number("mAP50", _measured(metrics, "map50"), interval_note(intervals.map50), _level(evaluation, "map50")),
         Number(
-            "mAP50-95", share(metrics["map50_95"]), interval_note(intervals.map50_95), _level(evaluation, "map50_95")
+            "mAP50-95",
+            _measured(metrics, "map50_95"),
+            interval_note(intervals.map50_95),
+            _level(evaluation, "map50_95"),
         ),
         Number("Precision", share(metrics.get("precision")), point),
         Number("Recall", share(metrics.get("recall")), point),
         Number("Objects", f"{metrics['ground_truths']:,.0f}", _tested(metrics)),
         Number("Latency", _milliseconds(metrics), _late(metrics)),
     ]
+
+
+def _measured(metrics: Mapping[str, float], name: str) -> str:
+    """A metric that is 0 without ground truth, where it says nothing."""
+    return share(metrics[name] if metrics["ground_truths"] else None)
 
 
 def _level(evaluation: Evaluation, name: str) -> Level:

@@ -63,28 +63,39 @@ def error_chart(evaluation: Evaluation) -> Chart:
 def add_examples(report: Report, evaluation: Evaluation, examples: Examples) -> None:
     """The sections with pictures."""
     metrics = evaluation.metrics
-    lead = f"Left: ground truth, right: predictions at confidence {evaluation.confidence:.2f} · {LEGEND}"
+    legend = f"Left: ground truth, right: predictions at confidence {evaluation.confidence:.2f} · {LEGEND}"
     missed = metrics["false_negatives"]
     said = "was missed" if missed == 1 else "were missed"
-    report.section("Missed objects", f"{counted(missed, 'object', 'objects')} {said}. {lead}")
+    report.section(
+        "Missed objects", f"{counted(missed, 'object', 'objects')} {said}. {legend if examples.missed else ''}"
+    )
     report.gallery(
         examples.missed,
-        caption="Those without any prediction, then the largest",
+        caption="Those without any prediction, then the largest" if examples.missed else "",
         empty="No object was missed." if metrics["ground_truths"] else "There is no object to miss.",
         filters=("class", "why"),
         wide=True,
     )
     wrong = metrics["false_positives"]
     said = "is wrong" if wrong == 1 else "are wrong"
-    report.section("False alarms", f"{counted(wrong, 'prediction', 'predictions')} {said}. {lead}")
+    report.section(
+        "False alarms", f"{counted(wrong, 'prediction', 'predictions')} {said}. {legend if examples.false else ''}"
+    )
     report.gallery(
         examples.false,
-        caption="The highest scores",
+        caption="The highest scores" if examples.false else "",
         empty="No prediction is wrong." if metrics["detections"] else "Nothing was predicted.",
         filters=("class", "error"),
         wide=True,
     )
     right = metrics["true_positives"]
     said = "is right" if right == 1 else "are right"
-    report.section("Right predictions", f"{counted(right, 'prediction', 'predictions')} {said}. {lead}")
-    report.gallery(examples.right, caption="The highest scores", empty="No prediction is right.", wide=True)
+    report.section(
+        "Right predictions", f"{counted(right, 'prediction', 'predictions')} {said}. {legend if examples.right else ''}"
+    )
+    report.gallery(
+        examples.right,
+        caption="The highest scores" if examples.right else "",
+        empty="No prediction is right.",
+        wide=True,
+    )

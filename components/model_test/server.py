@@ -21,7 +21,7 @@ from components.shared.cpus import usable_cpus
 from components.shared.errors import ProofError
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request at the level of steps
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 STOP_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
 LOG = "serve.log"

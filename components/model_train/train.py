@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: its manifest, how the training went, and the manifest of what it started from, if that is kept."""
+    """A trained model: its manifest, how the training went, and what it started from where that is kept."""
 
     manifest: ModelManifest
     story: Story

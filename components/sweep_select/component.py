@@ -21,7 +21,7 @@ def sweep_select(
 
     Args:
         models: The trained models, one a setting.
-        starts: What each of them started from, in the same order.
+        starts: What each of them started from.
         settings: The parameters that differ, one mapping a training.
         store: Where the progress is kept.
         model: The chosen model, byte for byte.
@@ -43,9 +43,11 @@ def sweep_select(
         settings,
         Path(model.path),
         Path(report.path),
-        starts=[Path(each.path) for each in starts],
-        start=Path(start.path),
+        starts=[Trained(Path(each.path), each.metadata) for each in starts],
+        start_dir=Path(start.path),
     )
     manifest = selection.manifest
     model.metadata.update(digest=manifest.digest, framework=manifest.framework, winner=selection.winner.name)
+    if selection.start:
+        start.metadata.update(digest=selection.start.digest, framework=selection.start.framework)
     metrics.metadata.update(selection.metrics)

@@ -4,13 +4,14 @@ import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.shared.detection.manifest import MANIFEST, ModelManifest, verify_files
-from components.shared.errors import TrainingError
+from components.shared.detection.manifest import MANIFEST, ModelManifest, load_manifest, verify_files
+from components.shared.errors import ArchiveError, TrainingError
 from components.shared.files import write_atomically
 from components.shared.progress import Notify, silent
+from components.shared.sweep import leave_failure, read_failure, setting_id
 from components.sweep_select.candidates import Candidate, Trained, read_candidates
 from components.sweep_select.report import write_report
 
@@ -26,12 +27,14 @@ class Selection:
         winner: the one with the highest validation mAP50-95; of equal ones the first.
         manifest: the winner's.
         margin: how much higher than the next best; NaN when no other setting has a score.
+        start: the manifest of what the winner started from; ``None`` where that is not kept.
     """
 
     candidates: tuple[Candidate, ...]
     winner: Candidate
     manifest: ModelManifest
     margin: float
+    start: ModelManifest | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -51,8 +54,8 @@ def select_model(
     model_dir: Path,
     report: Path,
     *,
-    starts: Sequence[Path] = (),
-    start: Path | None = None,
+    starts: Sequence[Trained] = (),
+    start_dir: Path | None = None,
     notify: Notify = silent,
 ) -> Selection:
     """Choose the model with the best validation mAP50-95, copy its folder and write the comparison.
@@ -62,21 +65,22 @@ def select_model(
         settings: the parameters that differ, one mapping a training.
         model_dir: receives the winner's files, byte for byte.
         report: receives the HTML report.
-        starts: what each of them started from, in the order of ``models``.
-        start: receives what the winner started from.
+        starts: what each of them started from, in any order.
+        start_dir: receives what the winner started from, or the reason why that is not there.
         notify: hears how far it is.
 
     Raises:
         TrainingError: no setting gave a model with a score, or models and settings do not fit together.
         ArchiveError: the winner's folder is not what its manifest says.
     """
-    del starts, start
     notify(0.0, f"comparing {len(settings)} settings")
     selection = choose(read_candidates(models, settings))
     winner = selection.winner
     logger.info("%s wins with a validation mAP50-95 of %.4f", winner.name, winner.score)
     notify(0.3, f"keeping the model of {winner.name}")
     _copy(winner.folder, selection.manifest, model_dir)
+    if start_dir is not None:
+        selection = replace(selection, start=_keep_start(starts, winner, start_dir))
     write_report(report, selection.candidates, winner, selection.margin)
     return selection
 
@@ -94,6 +98,30 @@ def choose(candidates: Sequence[Candidate]) -> Selection:
     score, winner, manifest = max(scored, key=lambda one: one[0])  # the first of equal ones
     others = [other for other, each, _ in scored if each is not winner]
     return Selection(tuple(candidates), winner, manifest, score - max(others) if others else math.nan)
+
+
+def _keep_start(starts: Sequence[Trained], winner: Candidate, start_dir: Path) -> ModelManifest | None:
+    """Copy what the winner started from; it only serves a comparison, so the choice does not fail for it."""
+    try:
+        found = _start_of(winner, starts)
+        manifest = load_manifest(found)
+        _copy(found, manifest, start_dir)
+    except ArchiveError as error:
+        logger.warning("What the winner started from is not handed on: %s", error)
+        shutil.rmtree(start_dir, ignore_errors=True)
+        leave_failure(start_dir, str(error))
+        return None
+    return manifest
+
+
+def _start_of(winner: Candidate, starts: Sequence[Trained]) -> Path:
+    mark = setting_id(winner.setting)
+    found = next((each.folder for each in starts if each.facts.get("setting") == mark), None)
+    if found is None:
+        raise ArchiveError(f"No start weights belong to the setting {winner.name!r}.")
+    if failure := read_failure(found):
+        raise ArchiveError(failure)
+    return found
 
 
 def _copy(source: Path, manifest: ModelManifest, model_dir: Path) -> None:

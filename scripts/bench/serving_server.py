@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 MIB = 1 << 20
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 LOG = "service.log"
 _STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.02

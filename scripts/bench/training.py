@@ -68,8 +68,8 @@ def prepare(bench: Bench) -> None:
 def ours(bench: Bench, out: Path) -> dict[str, Any]:
     """model_train; tells how many seconds passed before, in and after the epochs."""
     began = time.monotonic()
+    from components.model_train.care import Care
     from components.model_train.model_folder import Outputs
-from components.model_train.care import Care
     from components.model_train.train import train_model
     from components.model_train.trainers.base import Hyperparameters
 

@@ -114,7 +114,7 @@ def form(files: Sequence[bytes], **fields: str) -> bytes:
 
 def png(width: int, height: int, depth: int = 1, colour: int = 0) -> bytes:
     """A black PNG, small as a file however large it claims to be."""
-    row = 1 + width * depth * (3 if colour else 1) // 8
+    row = 1 + (width * depth * (3 if colour else 1) + 7) // 8
     compressor = zlib.compressobj(9)
     pixels = b"".join(compressor.compress(bytes(row)) for _ in range(height)) + compressor.flush()
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)

@@ -1,5 +1,6 @@
 """The packed model ready to predict: one core for every way of asking it."""
 
+import importlib
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -182,10 +183,10 @@ def _runs_on_gpu(runtime: str) -> bool:
     """Whether a runtime's library finds a GPU here; it is imported, as it will be anyway."""
     if runtime.startswith("openvino"):
         return False
+    try:
+        library = importlib.import_module("onnxruntime" if runtime.startswith("onnx") else "torch")
+    except ImportError:
+        return False
     if runtime.startswith("onnx"):
-        import onnxruntime  # noqa: PLC0415 - only where it is what predicts
-
-        return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    import torch  # noqa: PLC0415 - same
-
-    return bool(torch.cuda.is_available())
+        return "CUDAExecutionProvider" in library.get_available_providers()
+    return bool(library.cuda.is_available())

@@ -7,10 +7,12 @@
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import components
@@ -19,7 +21,7 @@ from components.model_train.plan import Outcome, Plan
 from components.model_train.ranks.assignment import Assignment, read_outcome, trainer_of
 from components.model_train.ranks.failure import Failure, read_failures, the_error
 from components.model_train.ranks.meeting import announce, local_ranks, started_by_others
-from components.model_train.ranks.processes import Endings, run_processes
+from components.model_train.ranks.processes import Departure, Endings, Request, run_processes, termination
 from components.model_train.ranks.rank import follow_parent, work
 from components.model_train.saving.farewell import last_words
 from components.model_train.saving.preemption import Preemption
@@ -69,28 +71,39 @@ def run_ranks(plan: Plan, story: Story, notify: Announce, keep: Keep, *, trainer
     if started_by_others():
         announce(assignment)
         return attempt(plan, story, notify, trainer_of(assignment), keep)
-    endings = _run(assignment)
-    failures = _failures(assignment, endings)
-    if any(_says_port_taken(failure) for failure in failures) and not endings.told:
-        logger.info("Another process took the port the ranks were to meet at: once more with another.")
-        shutil.rmtree(folder, ignore_errors=True)
-        endings = _run(assignment)
-        failures = _failures(assignment, endings)
-    with _unhurried(plan):
-        outcome = _result(assignment, endings, failures, notify)
-        keep(outcome)
+    with termination() as request:  # without a gap from the first process to the result that is kept
+        outcome = _result(assignment, *_train(assignment, request), notify)
+        with _unhurried(plan, request):
+            keep(outcome)
     return outcome
 
 
-def _unhurried(plan: Plan) -> Preemption:
-    """Within the block a signal to end changes nothing, for as long as there is time."""
+def _train(assignment: Assignment, request: Request) -> tuple[Endings, list[Failure]]:
+    """How the processes ended and what they said, at the second try where the first one's port was taken."""
+    endings = _run(assignment, request)
+    failures = _failures(assignment, endings)
+    if any(_says_port_taken(failure) for failure in failures) and not endings.told:
+        logger.info("Another process took the port the ranks were to meet at: once more with another.")
+        shutil.rmtree(assignment.folder, ignore_errors=True)
+        endings = _run(assignment, request)
+        failures = _failures(assignment, endings)
+    return endings, failures
+
+
+@contextmanager
+def _unhurried(plan: Plan, request: Request) -> Iterator[None]:
+    """Within the block a signal to end changes nothing, nor one noted before, for as long as there is time."""
     late = "Told to end before the result was kept: run the same again to go on from the last checkpoint."
-    return Preemption(
-        plan.care.grace_seconds,
+    spent = 0.0 if request.at is None else time.monotonic() - request.at
+    with Preemption(
+        max(0.0, plan.care.grace_seconds - spent),
         told=lambda: None,
         saved=lambda: False,
         last_words=lambda: last_words(open_store(plan.store), plan.run_id, plan.step, late),
-    )
+    ):
+        if request.at is not None:
+            signal.raise_signal(signal.SIGTERM)  # its time of grace runs here too
+        yield
 
 
 def check_ranks(parameters: Hyperparameters) -> None:
@@ -120,13 +133,13 @@ def check_ranks(parameters: Hyperparameters) -> None:
         )
 
 
-def _run(assignment: Assignment) -> Endings:
+def _run(assignment: Assignment, request: Request) -> Endings:
     file = assignment.save()
     command = [sys.executable, "-m", "components.model_train.ranks.distributed", str(file), _WITH_PARENT]
     ranks, port = assignment.plan.job.parameters.gpus, _free_port()
     environments = [_environment(rank, ranks, port) for rank in range(ranks)]
     logger.info("train in %d processes", ranks)
-    return run_processes(command, environments, assignment.plan.care.grace_seconds)
+    return run_processes(command, environments, assignment.plan.care.grace_seconds, request)
 
 
 def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
@@ -215,4 +228,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    departure = Departure()
+    departure.code = main(sys.argv[1:])
+    sys.exit(departure.code)

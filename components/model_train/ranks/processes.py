@@ -1,9 +1,13 @@
 """Run the processes of one training on this node side by side, and let none outlive the others or their parent."""
 
+import atexit
+import logging
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -43,24 +47,51 @@ class Endings:
     told: bool
 
 
-def run_processes(command: Sequence[str], environments: Sequence[Mapping[str, str]], grace: float) -> Endings:
+class Request:
+    """Whether and when (monotonic seconds) this process was asked to end."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        """Take the signal."""
+        if self.at is None:
+            self.at = time.monotonic()
+
+
+@contextmanager
+def termination() -> Iterator[Request]:
+    """Within the block SIGTERM is only noted; outside of the main thread it is not even that."""
+    request = Request()
+    if threading.current_thread() is not threading.main_thread():
+        yield request  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, request)
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_processes(
+    command: Sequence[str], environments: Sequence[Mapping[str, str]], grace: float, request: Request
+) -> Endings:
     """Start ``command`` once for each environment, as rank 0, 1, ..., and wait until all have ended.
 
-    The processes stay in this one's process group. A SIGTERM to this process alone is handed on to rank 0, which then
-    has ``grace`` seconds to end; the others are killed after it. One that fails takes the others with it after
+    The processes stay in this one's process group. A ``request`` to this process alone is handed on to rank 0, which
+    then has ``grace`` seconds to end; the others are killed after it. One that fails takes the others with it after
     ``SETTLE`` seconds, so that each can say why. What rank 0 writes goes to this process's standard error as it is,
     the other ranks' standard error with the rank before each line; their standard output goes nowhere. SIGTERM is
     blocked in a new process until ``accept_termination`` there; its standard input ends when this process does.
     """
     ranks: list[_Rank] = []
-    with _termination() as request:
-        try:
-            for number, environment in enumerate(environments):
-                ranks.append(_Rank(number, command, environment))
-            _wait(ranks, request, grace)
-        finally:
-            for rank in ranks:
-                rank.end()
+    try:
+        for number, environment in enumerate(environments):
+            ranks.append(_Rank(number, command, environment))
+        _wait(ranks, request, grace)
+    finally:
+        for rank in ranks:
+            rank.end()
     return Endings(tuple(rank.ending() for rank in ranks), told=request.at is not None)
 
 
@@ -80,28 +111,28 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-class _Request:
-    """Whether and when (monotonic seconds) this process was asked to end."""
+class Departure:
+    """Ends this process at its exit when it failed: at once, once all that is registered for the exit is done.
+
+    The interpreter would put its modules away first, which lasts seconds on a busy node. Until the process is gone its
+    peers wait for it, and whoever started it does not know that it failed. Make it before anything else.
+    """
 
     def __init__(self) -> None:
-        self.at: float | None = None
+        self.code = 0
+        atexit.register(self)
 
-    def __call__(self, _number: int, _frame: FrameType | None) -> None:
-        if self.at is None:
-            self.at = time.monotonic()
-
-
-@contextmanager
-def _termination() -> Iterator[_Request]:
-    request = _Request()
-    if threading.current_thread() is not threading.main_thread():
-        yield request  # signals are the main thread's
-        return
-    before = signal.signal(signal.SIGTERM, request)
-    try:
-        yield request
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __call__(self) -> None:
+        """Called at the exit, as the last of what is registered."""
+        if not self.code:
+            return
+        for child in multiprocessing.active_children():
+            child.kill()
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(self.code)
 
 
 class _Rank:
@@ -173,7 +204,7 @@ def _write(data: bytes) -> None:
             data = data[os.write(2, data) :]
 
 
-def _wait(ranks: Sequence[_Rank], request: _Request, grace: float) -> None:
+def _wait(ranks: Sequence[_Rank], request: Request, grace: float) -> None:
     """Until all have ended or the time of those that have not is over."""
     first_end: float | None = None
     handed_on = False

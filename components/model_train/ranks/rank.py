@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.model_train.conduct import attempt
+from components.model_train.plan import Outcome
 from components.model_train.ranks.assignment import Assignment, read_assignment, trainer_of
 from components.model_train.ranks.failure import Failure
 from components.model_train.ranks.processes import accept_termination, die_with_parent
@@ -109,9 +110,13 @@ def _lead(assignment: Assignment, told: Told) -> None:
     before = read_progress(open_store(plan.store), plan.run_id, plan.step)
     if before is not None and before.state == "running":  # as whoever started this process left it
         reporter.current = before
-    try:
-        attempt(plan, story, reporter.notify, trainer_of(assignment), assignment.save_outcome)
+
+    def keep(outcome: Outcome) -> None:
+        assignment.save_outcome(outcome)
         told.raising = False  # what is done needs no saving
+
+    try:
+        attempt(plan, story, reporter.notify, trainer_of(assignment), keep)
     finally:
         assignment.save_course(reporter.current)
 

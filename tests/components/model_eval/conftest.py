@@ -1,13 +1,20 @@
+import shutil
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from components.shared.archive import ArchiveManifest
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.detection.detector import Detections
+from components.shared.detection.inference import Inference
+from components.shared.detection.manifest import load_manifest
 from components.shared.evaluation.outcomes import DETECTIONS
+from components.shared.files import digest_of_digests, sha256_tree
 from components.shared.images import encode_jpeg
 
 Box = tuple[float, float, float, float]
@@ -181,3 +188,41 @@ def painted_images() -> PaintedImages:
 @pytest.fixture
 def oracle() -> type[Oracle]:
     return Oracle
+
+
+def make_light_archive(model: Path, folder: Path, *, name: str = "shapes", inference: Inference | None = None) -> Path:
+    """An archive around a model folder that says how it predicts; without a service, so that none is built."""
+    bento = folder.with_name(f"{folder.name}-bento")
+    shutil.copytree(model, bento / "src" / "model")
+    how = inference or Inference()
+    how.save(bento / "src")
+    inner = load_manifest(model)
+    source_files = sha256_tree(bento / "src")
+    digest = digest_of_digests(source_files)
+    (bento / "bento.yaml").write_text(f"name: {name}\n")
+    manifest = ArchiveManifest(
+        name=name,
+        tag=f"{name}:{digest[:16]}",
+        model_digest=inner.digest,
+        content_digest=digest,
+        source_files=source_files,
+        bento_files=sha256_tree(bento, ["bento.yaml"]),
+        classes=inner.classes,
+        imgsz=inner.imgsz,
+        requirements=("bentoml==1.4.39",),
+        licences=(),
+        inference=how,
+        datasets=inner.datasets,
+    )
+    manifest.save(bento / "src")
+    folder.mkdir(parents=True)
+    manifest.save(folder)
+    with tarfile.open(folder / "model.bento", "w:xz", preset=0) as tar:
+        for path in sorted(bento.rglob("*")):
+            tar.add(path, path.relative_to(bento).as_posix(), recursive=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def light_archive() -> Callable[..., Path]:
+    return make_light_archive

@@ -1,12 +1,11 @@
 from dataclasses import replace
 from typing import Any
 
-import polars as pl
-
 from components.model_eval.evaluation import EvaluateOptions, StartComparison
 from components.model_eval.examples import choose_false, choose_missed, choose_right, draw_examples
 from components.model_eval.quality import evaluate_predictions
 from components.model_eval.report_start import before_and_after, most_changed
+from components.shared.detection.inference import Inference
 
 SMALL = (10.0, 10.0, 20.0, 20.0)
 LARGE = (100.0, 50.0, 120.0, 120.0)
@@ -18,10 +17,9 @@ def test_misses_without_any_find_come_first_then_the_largest_each_of_another_ima
     truths = [truth(0, "cat", SMALL), truth(0, "cat", LARGE), truth(1, "cat", SMALL), truth(2, "cat", LARGE)]
     dataset = shapes(truths, ["cat"], 3)
     made = detections([found(2, "cat", 0.01, LARGE)])
-    evaluation = evaluate_predictions(dataset, made, ("cat",), EvaluateOptions())
-    missed = replace(evaluation, truths=evaluation.truths.with_columns(pl.lit("FN").alias("outcome")))
+    evaluation = evaluate_predictions(dataset, made, ("cat",), EvaluateOptions(), inference=Inference(confidence=0.5))
 
-    chosen = choose_missed(missed, most=4)
+    chosen = choose_missed(evaluation, most=4)
 
     assert chosen.get_column("annotation_id").to_list() == [1, 2, 3, 0]
 
@@ -62,7 +60,7 @@ def test_a_picture_says_why_it_is_there_and_is_filtered_by_class(
     assert all(shown.width > 2 * shown.height * 0.9 for shown in examples.missed)
 
 
-def test_kinds_of_error_take_turns_before_more_of_one(shapes: Any, truth: Any, detections: Any, found: Any) -> None:
+def test_kinds_of_error_take_turns_before_more_of_one(shapes: Any, truth: Any, detections: Any) -> None:
     truths = [truth(image, "cat", LARGE) for image in range(3)] + [truth(3, "dog", SMALL)]
     evaluation = evaluate_predictions(shapes(truths, ["cat", "dog"], 4), detections([]), ("cat",), EvaluateOptions())
 

@@ -15,7 +15,7 @@ HOSTILE = ("a|b", "<img src=x onerror=alert(1)>", "line\nbreak", "# head", "x" *
 def rows(text: str, title: str) -> list[list[str]]:
     """Cells of the table below a heading, without its rule."""
     lines = text.split(f"## {title}", 1)[1].split("\n## ", maxsplit=1)[0].splitlines()
-    table = [re.split(r"(?<!\\\\)\\|", line)[1:-1] for line in lines if line.startswith("|")]
+    table = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in (table[0], *table[2:])]
 
 

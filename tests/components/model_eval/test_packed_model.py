@@ -1,4 +1,4 @@
-"""A real packed model, never trained, on real images in a real store."""
+"""A real model, never trained, in an archive without a service, on real images in a real store."""
 
 import runpy
 from collections.abc import Callable, Iterator
@@ -12,11 +12,11 @@ import pytest
 from components.model_eval.evaluate import EvaluateOptions, Evaluation, Inputs, Outputs, evaluate
 from components.model_eval.export import PREDICTIONS
 from components.model_eval.quality_document import QualityDocument
-from components.model_pack.pack import pack
 from components.model_publish.publish import publish
 from components.shared.archive import BENTO, open_archive
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.detection.detector import Detector
+from components.shared.detection.inference import Inference
 from components.shared.errors import ArchiveError
 from components.shared.images import decode
 from components.shared.shards import ShardWriter
@@ -29,10 +29,10 @@ SURE = 0.5  # the model's own finds from this score on are taken for the truth
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def archive(light_archive: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed")
-    pack(TINY["make_tiny_model"](folder / "model"), folder / "archive", name="shapes")
-    return folder / "archive"
+    inference = Inference(confidence=SURE, class_confidence={"star": 0.6})
+    return light_archive(TINY["make_tiny_model"](folder / "model"), folder / "archive", inference=inference)
 
 
 @pytest.fixture(scope="module")
@@ -96,16 +96,18 @@ def test_a_model_judged_by_its_own_finds_is_perfect(step: Callable[..., Evaluati
     assert sure.get_column("outcome").unique().to_list() == ["TP"]
     assert "Model Quality Report" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert evaluation.reasons[-1] == "The model 'shapes' has no champion yet to compare with."
-    assert evaluation.confidence == evaluation.inference.confidence
+    assert evaluation.confidence == SURE
+    assert (evaluation.metrics["precision"], evaluation.metrics["recall"]) == (1.0, 1.0)
+    assert evaluation.metrics["served_recall"] < evaluation.metrics["served_precision"] == 1.0
 
 
 def test_the_archive_is_compared_with_a_published_champion_and_with_what_it_started_from(
-    step: Callable[..., Evaluation], own_finds: Path, tmp_path: Path
+    step: Callable[..., Evaluation], light_archive: Callable[..., Path], own_finds: Path, tmp_path: Path
 ) -> None:
     other = TINY["make_tiny_model"](tmp_path / "other")
     TINY["write_weights"](other / "weights" / "best.pt", seed=3)
     TINY["write_manifest"](other)
-    pack(other, tmp_path / "champion", name="shapes")
+    light_archive(other, tmp_path / "champion")
     store = (own_finds / "store").as_uri()
     (tmp_path / "judged").mkdir()
     proof = {"tensors_compared": 1.0}

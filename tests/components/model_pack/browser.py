@@ -108,19 +108,14 @@ def browser(folder: Path) -> Iterator[Page]:
     to_browser, from_us = os.pipe()
     from_browser, to_us = os.pipe()
 
-    def pipes() -> None:
-        ours, theirs = os.dup(to_browser), os.dup(to_us)
-        os.dup2(ours, 3)
-        os.dup2(theirs, 4)
-
     command = [
+        *("bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{to_us}', "bash"),
         *(str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
         *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
         f"--user-data-dir={folder}",
     ]
-    process = subprocess.Popen(
-        command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=False, preexec_fn=pipes
-    )
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=silent, stderr=silent, pass_fds=(to_browser, to_us))
     os.close(to_browser)
     os.close(to_us)
     try:

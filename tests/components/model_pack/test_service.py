@@ -236,14 +236,20 @@ def test_an_upload_that_is_too_large_is_refused_while_it_comes(client: httpx.Cli
         reply = client.post("/predict", content=endless(), headers=headers)
     except (httpx.WriteError, httpx.RemoteProtocolError):
         return  # the server closed the connection before all of it was sent
-    assert reply.status_code == 413
+    assert reply.status_code == 413, reply.text
 
 
-def test_sizes_that_are_too_large_are_refused(client: httpx.Client) -> None:
-    for size, kind in ((21_000_000, "image/png"), (31_000_000, "multipart/form-data; boundary=b")):
-        headers = {"content-type": kind, "content-length": str(size)}
-        assert client.post("/predict", content=b"", headers=headers).status_code in {413}
-    assert upload(client, bytes(20_000_001)).status_code == 413
+@pytest.mark.parametrize(("size", "kind"), [(20_000_001, "image/png"), (30_000_001, "multipart/form-data; boundary=b")])
+def test_a_declared_size_that_is_too_large_is_refused_at_once(client: httpx.Client, size: int, kind: str) -> None:
+    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\r\n"
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        assert b" 413 " in connection.recv(200)
+
+
+def test_an_image_of_too_many_bytes_and_too_many_images_are_refused(client: httpx.Client) -> None:
+    reply = upload(client, bytes(20_000_001))
+    assert (reply.status_code, "20000001 bytes" in error_of(reply)) == (413, True)
     many = upload(client, *[NOISE] * 5)
     assert (many.status_code, error_of(many)) == (413, "The form has more than 4 files.")
 
@@ -405,3 +411,35 @@ def test_made_up_paths_do_not_make_the_metrics_grow(client: httpx.Client) -> Non
 def test_probes_answer(client: httpx.Client) -> None:
     for path in ("/livez", "/readyz", "/healthz"):
         assert client.get(path).status_code == 200
+
+
+def test_without_the_supervisor_the_answers_are_the_same(standalone: Any, client: httpx.Client) -> None:
+    own = standalone.client
+    assert upload(own, NOISE, conf="0.1").json() == upload(client, NOISE, conf="0.1").json()
+    assert own.get("/openapi.json").json() == client.get("/openapi.json").json()
+    for path in ("/livez", "/readyz", "/healthz", "/metrics", "/", "/docs"):
+        assert own.get(path).status_code == 200
+
+
+def test_a_process_of_the_cpu_runtime_has_no_torch_and_no_polars_in_it(standalone: Any) -> None:
+    loaded = Path(f"/proc/{standalone.process.pid}/maps").read_text()
+    assert "onnxruntime" in loaded
+    assert not any(f"/{name}/" in loaded for name in ("torch", "polars", "ultralytics"))
+    status = Path(f"/proc/{standalone.process.pid}/status").read_text()
+    (kilobytes,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+    assert kilobytes < 250_000
+
+
+def test_a_full_queue_asks_to_come_again(standalone: Any) -> None:
+    image = encode(np.random.default_rng(0).integers(0, 256, (2000, 3000, 3), dtype=np.uint8), format="PNG")
+
+    def ask(_: int) -> httpx.Response:
+        return upload(standalone.client, image)
+
+    with ThreadPoolExecutor(12) as pool:
+        replies = list(pool.map(ask, range(12)))
+    refused = [reply for reply in replies if reply.status_code == 503]
+    assert refused
+    assert {reply.status_code for reply in replies} == {200, 503}
+    assert refused[0].headers["retry-after"] == "1"
+    error_of(refused[0])

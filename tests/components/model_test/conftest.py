@@ -3,6 +3,7 @@
 import hashlib
 import json
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from components.model_pack.options import PackOptions
 from components.model_pack.pack import pack, run
 from components.model_pack.tar import write_tar
-from components.shared.archive import ArchiveManifest, OpenArchive, open_archive
+from components.shared.archive import ArchiveManifest, OpenArchive, open_archive, verify
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
 from components.shared.detection.contract import describe_files
 from components.shared.detection.inference import load_inference
@@ -72,37 +73,46 @@ def _row(number: int, digest: str, location: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def rich(model: Path, val: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights and three converted models, of which ONNX serves."""
+    """The weights and three converted models, of which ONNX serves, larger images in tiles."""
     folder = tmp_path_factory.mktemp("rich")
-    options = PackOptions(runtimes=RUNTIMES, serve_runtime="onnx", max_drop=1.0)
+    options = PackOptions(runtimes=RUNTIMES, serve_runtime="onnx", max_drop=1.0, tile=96)
     run(model, val, (val.parent / "store").as_uri(), folder / "archive", folder / "report.html", options)
     return folder / "archive"
 
 
-@pytest.fixture
-def unpacked(rich: Path, tmp_path: Path) -> OpenArchive:
-    return open_archive(rich, tmp_path / "unpacked")
+@pytest.fixture(scope="session")
+def bento(rich: Path, tmp_path_factory: pytest.TempPathFactory) -> OpenArchive:
+    """What is in it; tests leave it alone."""
+    return open_archive(rich, tmp_path_factory.mktemp("unpacked"))
 
 
 @pytest.fixture
-def resign(tmp_path: Path) -> Callable[..., Path]:
+def resign(bento: OpenArchive, tmp_path: Path) -> Callable[..., OpenArchive]:
     """Change the bento's source and write every digest anew, as an attacker or a faulty packer would."""
 
-    def resigned(archive: Path, change: Callable[[Path], Any], **claims: Any) -> Path:
-        opened = open_archive(archive, tmp_path / "to change")
-        source = opened.bento / "src"
-        change(source)
-        manifest = describe_anew(opened, claims)
-        target = tmp_path / "changed"
-        target.mkdir()
-        manifest.save(source)
-        manifest.save(target)
-        write_tar(opened.bento, target / "model.bento")
-        for beside in archive.glob("runtimes.json"):
-            (target / beside.name).write_bytes(beside.read_bytes())
-        return target
+    def resigned(change: Callable[[Path], Any], **claims: Any) -> OpenArchive:
+        copy = Path(shutil.copytree(bento.bento, tmp_path / "changed"))
+        change(copy / "src")
+        manifest = describe_anew(OpenArchive(copy, bento.manifest), claims)
+        manifest.save(copy / "src")
+        verify(copy, manifest)
+        return OpenArchive(copy, manifest)
 
     return resigned
+
+
+@pytest.fixture
+def write_archive(tmp_path: Path) -> Callable[[OpenArchive], Path]:
+    """Pack a changed bento again."""
+
+    def written(opened: OpenArchive) -> Path:
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        opened.manifest.save(archive)
+        write_tar(opened.bento, archive / "model.bento")
+        return archive
+
+    return written
 
 
 def describe_anew(opened: OpenArchive, claims: dict[str, Any]) -> ArchiveManifest:

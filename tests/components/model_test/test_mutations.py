@@ -1,7 +1,7 @@
 """Each kind of difference, planted in an archive that agrees with itself again, is found and named by its check."""
 
 import json
-import shutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.model_test.options import ProofOptions
-from components.model_test.prove import compare_inside
+from components.model_test.claims import compare_claims
+from components.model_test.evidence import Check, attempt
+from components.model_test.inference_files import compare_files
+from components.model_test.predictions import Findings, predict_something
+from components.model_test.runtimes import compare_runtime
 from components.model_test.samples import Sample
-from components.model_test.story import Story
 from components.model_test.tensors import compare_weights
-from components.shared.archive import load_archive_manifest, open_archive
+from components.shared.archive import OpenArchive, verify
+from components.shared.detection.inference import load_inference
+from components.shared.detection.manifest import load_manifest
 from components.shared.errors import ArchiveError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prove")]
+Change = Callable[[Path], Any]
+Resign = Callable[..., OpenArchive]
+
+SWAPPED = ["square", "circle", "star"]
+NOTED = r"the archive's content digest is \w+\.\.\. but \w+\.\.\. was noted when it was packed"
+
+
+@pytest.fixture(scope="module")
+def trained(model: Path, photographs: list[bytes]) -> Findings:
+    return predict_something(model, [Sample.read("image 1", photographs[0])], load_inference(model))
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -30,12 +44,11 @@ def flip_weight(source: Path) -> None:
 
     path = source / "model" / "weights" / "best.pt"
     checkpoint = torch.load(path, weights_only=False)
-    bits = checkpoint["ema"].state_dict()["model.0.conv.weight"].view(torch.int16)
-    bits[0, 0, 0, 0] ^= 1
+    checkpoint["ema"].state_dict()["model.0.conv.weight"].view(torch.int16)[0, 0, 0, 0] ^= 1
     torch.save(checkpoint, path)
 
 
-def flip_initializer(runtime: str, name: str) -> Callable[[Path], None]:
+def flip_initializer(runtime: str, name: str) -> Change:
     """The last bit of the first value of a tensor in an ONNX file."""
 
     def flip(source: Path) -> None:
@@ -52,26 +65,31 @@ def flip_initializer(runtime: str, name: str) -> Callable[[Path], None]:
     return flip
 
 
-def flip_byte(name: str, marker: bytes) -> Callable[[Path], None]:
-    """One bit of a file's data, behind the first place that a marker is at."""
+def flip_bit(source: Path) -> None:
+    """One bit of a TorchScript file's largest tensor."""
+    import zipfile  # noqa: PLC0415 - here only
 
-    def flip(source: Path) -> None:
-        data = bytearray((source / name).read_bytes())
-        data[data.index(marker) + len(marker) + 200] ^= 1
-        (source / name).write_bytes(bytes(data))
+    path = source / "runtimes" / "torchscript" / "model.torchscript"
+    with zipfile.ZipFile(path) as old:
+        content = {name: old.read(name) for name in old.namelist()}
+    largest = max(
+        (name for name in content if "/constants/" in name or "/data/" in name), key=lambda n: len(content[n])
+    )
+    content[largest] = bytes([content[largest][0] ^ 1]) + content[largest][1:]
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in content.items():
+            new.writestr(zipfile.ZipInfo(name), data)
 
-    return flip
 
-
-def edit_manifest(**changes: Any) -> Callable[[Path], None]:
+def in_model(**changes: Any) -> Change:
     return lambda source: edit(source / "model" / "manifest.json", **changes)
 
 
-def edit_runtime(**changes: Any) -> Callable[[Path], None]:
+def in_runtime(**changes: Any) -> Change:
     return lambda source: edit(source / "runtimes" / "onnx" / "runtime.json", **changes)
 
 
-def edit_input(**changes: Any) -> Callable[[Path], None]:
+def in_input(**changes: Any) -> Change:
     def change(source: Path) -> None:
         path = source / "runtimes" / "onnx" / "runtime.json"
         edit(path, input=json.loads(path.read_text())["input"] | changes)
@@ -79,149 +97,158 @@ def edit_input(**changes: Any) -> Callable[[Path], None]:
     return change
 
 
-def edit_inference(**changes: Any) -> Callable[[Path], None]:
+def in_inference(**changes: Any) -> Change:
     return lambda source: edit(source / "inference.json", **changes)
 
 
-def rename_library(source: Path) -> None:
-    path = source / "requirements.txt"
-    path.write_text("".join(f"numpy==1.0 {rest}\n" if (rest := "") == line else line for line in [path.read_text()]))
-    text = path.read_text()
-    version = text.split("numpy==", 1)[1].split()[0]
-    path.write_text(text.replace(f"numpy=={version}", "numpy==1.0"))
+def in_text(name: str, pattern: str, replacement: str) -> Change:
+    def change(source: Path) -> None:
+        changed, count = re.subn(pattern, replacement, (source / name).read_text(), count=1)
+        assert count
+        (source / name).write_text(changed)
+
+    return change
 
 
-def move_boxes(source: Path) -> None:
-    """Decoding in the packed code, one pixel to the right."""
-    path = source / "components" / "shared" / "detection" / "postprocess.py"
-    changed = path.read_text().replace("boxes = placement.to_image(corners[kept])", "boxes = placement.to_image(corners[kept]) + 1")
-    assert changed != path.read_text()
-    path.write_text(changed)
+def said(check: Check) -> str:
+    return "\n".join(check.differences)
 
 
-SWAPPED = ["square", "circle", "star"]
-INSIDE = {
-    "one bit of a weight": (flip_weight, {}, r"Weights: the tensor 'model\.0\.conv\.weight' differs in 1 values"),
-    "one bit of an ONNX weight": (
-        flip_initializer("onnx", "model.0.conv.weight"),
-        {},
-        r"Runtime onnx: the tensor 'model\.0\.conv\.weight' of the runtime 'onnx' differs in 1 values",
-    ),
-    "one bit of an eight-bit weight": (
-        flip_initializer("onnx-int8", "model.0.conv.weight_quantized"),
-        {},
-        r"Runtime onnx-int8: the tensor 'model\.0\.conv\.weight' of the runtime 'onnx-int8' differs in 1 values .*rounding",
-    ),
-    "one bit of a TorchScript weight": (
-        flip_byte("runtimes/torchscript/model.torchscript", b"/data/0"),
-        {},
-        r"Runtime torchscript: the file 'model\.torchscript' of the runtime 'torchscript' is not what a conversion",
-    ),
-    "swapped classes": (edit_manifest(classes=SWAPPED), {}, r"Files: class 0 is 'circle' trained but 'square' packed"),
-    "swapped classes of a runtime": (
-        edit_runtime(classes=SWAPPED),
-        {},
-        r"Runtime onnx: .*[Cc]lass 0 ",
-    ),
-    "another input size": (edit_manifest(imgsz=96), {}, r"Files: imgsz is 64 trained but 96 packed"),
-    "another input size of a runtime": (
-        edit_input(imgsz=96),
-        {},
-        r"Runtime onnx: runtime\.json of the runtime 'onnx' says input\.imgsz 96, the trained model has 64",
-    ),
-    "another scale of a runtime's input": (
-        edit_input(scale=1 / 128),
-        {},
-        r"Runtime onnx: runtime\.json of the runtime 'onnx' says input\.scale 0\.0078125",
-    ),
-    "another confidence": (edit_inference(confidence=0.5), {}, r"Archive: the archive's content digest is .* was noted"),
-    "another confidence of a class": (
-        edit_inference(class_confidence={"circle": 0.9}),
-        {},
-        r"Archive: the archive's content digest is .* was noted",
-    ),
-    "a confidence of no class": (
-        edit_inference(class_confidence={"cat": 0.9}),
-        {},
-        r"Archive: class_confidence has a threshold for 'cat', which is no class of the model",
-    ),
-    "another overlap": (edit_inference(iou=0.5), {}, r"Archive: the archive's content digest is .* was noted"),
-    "fewer boxes": (edit_inference(max_det=5), {}, r"Archive: the archive's content digest is .* was noted"),
-    "another tile": (edit_inference(tile=64), {}, r"Archive: the archive's content digest is .* was noted"),
-    "another runtime to serve": (
-        edit_inference(runtimes={"cpu": "torch", "cuda": "torch"}),
-        {},
-        r"Archive: runtimes\.json says 'onnx' serves on 'cpu', but 'torch' does",
-    ),
-    "a file more in the model": (
-        lambda source: (source / "model" / "new.txt").write_text("new"),
-        {},
-        r"Files: the file 'new\.txt' was added to the packed model",
-    ),
-    "a file less in the model": (
-        lambda source: (source / "model" / "args.yaml").unlink(),
-        {},
-        r"Files: the file 'args\.yaml' is missing from the packed model",
-    ),
-    "code of the service": (
-        move_boxes,
-        {},
-        r"Archive: the code 'components/shared/detection/postprocess\.py' in the archive is not what",
-    ),
-    "code nobody knows": (
-        lambda source: (source / "sitecustomize.py").write_text("pass\n"),
-        {},
-        r"Archive: the code 'sitecustomize\.py' in the archive is none of ours",
-    ),
-    "a library's version": (
-        rename_library,
-        {},
-        r"Archive: the manifest requires numpy==[\d.]+, but the requirements list 1\.0 for it",
-    ),
-}
-
-
-@pytest.fixture(scope="session")
-def intended(rich: Path) -> ProofOptions:
-    """What is noted when the archive is packed."""
-    return ProofOptions(recorded=load_archive_manifest(rich).content_digest)
-
-
-@pytest.fixture
-def inside(model: Path, photographs: list[bytes], intended: ProofOptions, tmp_path: Path) -> Callable[[Path], Story]:
-    """Everything but the service, of an archive."""
-
-    def compared(archive: Path) -> Story:
-        story = Story(intended)
-        opened = open_archive(archive, tmp_path / "proof")
-        samples = [Sample.read("image 1", photographs[0])]
-        compare_inside(story, model, archive, opened, samples)
-        return story
-
-    return compared
-
-
-def told(story: Story) -> str:
-    return "\n".join(f"{check.title}: {text}" for check in story.checks for text in check.differences)
-
-
-def test_nothing_is_found_where_nothing_was_changed(
-    rich: Path, resign: Callable[..., Path], inside: Callable[[Path], Story]
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (in_model(classes=SWAPPED), "class 0 is 'circle' trained but 'square' packed"),
+        (in_model(imgsz=96), "imgsz is 64 trained but 96 packed"),
+        (lambda source: (source / "model" / "new.txt").write_text("x"), r"the file 'new\.txt' was added"),
+        (lambda source: (source / "model" / "args.yaml").unlink(), r"the file 'args\.yaml' is missing"),
+    ],
+    ids=["classes", "input size", "file more", "file less"],
+)
+def test_a_change_of_the_model_folder_is_named_by_the_files(
+    model: Path, resign: Resign, change: Change, says: str
 ) -> None:
-    story = inside(resign(rich, lambda _: None))
-    assert told(story) == ""
-    assert [result.name for result in story.runtimes] == ["onnx", "onnx-int8", "torchscript"]
-    assert [result.converted.compared for result in story.runtimes][0] == "bit for bit"
+    assert re.search(says, said(compare_files(model, resign(change).model)))
 
 
-@pytest.mark.parametrize(("change", "claims", "says"), INSIDE.values(), ids=INSIDE)
-def test_a_planted_difference_is_named(
-    rich: Path,
-    resign: Callable[..., Path],
-    inside: Callable[[Path], Story],
-    change: Callable[[Path], None],
-    claims: dict[str, Any],
-    says: str,
+def test_one_bit_of_a_weight_is_named_by_the_tensors(model: Path, resign: Resign) -> None:
+    check = compare_weights(model, resign(flip_weight).model)
+    assert re.fullmatch(r"the tensor 'model\.0\.conv\.weight' differs in 1 values, by \S+ at most", said(check))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (in_inference(confidence=0.5), NOTED),
+        (in_inference(class_confidence={"circle": 0.9}), NOTED),
+        (in_inference(iou=0.5), NOTED),
+        (in_inference(max_det=5), NOTED),
+        (in_inference(tile=64), NOTED),
+        (in_inference(class_confidence={"cat": 0.9}), "a threshold for 'cat', which is no class of the model"),
+        (in_inference(runtimes={"cpu": "torch"}), r"runtimes\.json says 'onnx' serves on 'cpu', but 'torch' does"),
+        (
+            in_inference(runtimes={"cpu": "openvino"}),
+            "'openvino' shall predict on 'cpu', but the archive does not hold it",
+        ),
+        (
+            in_text("requirements.txt", r"numpy==\S+", "numpy==1.0"),
+            r"numpy==[\d.]+, but the requirements list 1\.0 for it",
+        ),
+        (
+            in_text("components/shared/detection/postprocess.py", r"boxes = placement", "boxes = 1 + placement"),
+            r"the code 'components/shared/detection/postprocess\.py' in the archive is not what",
+        ),
+        (
+            lambda source: (source / "sitecustomize.py").write_text(""),
+            r"the code 'sitecustomize\.py' .* is none of ours",
+        ),
+    ],
+    ids=[
+        "confidence",
+        "confidence of a class",
+        "overlap",
+        "boxes",
+        "tile",
+        "confidence of no class",
+        "served runtime",
+        "served runtime that is not there",
+        "library",
+        "code",
+        "more code",
+    ],
+)
+def test_a_change_of_what_the_archive_says_is_named(
+    model: Path, rich: Path, bento: OpenArchive, resign: Resign, change: Change, says: str
 ) -> None:
-    story = inside(resign(rich, change, **claims))
-    assert __import__("re").search(says, told(story))
+    noted = bento.manifest.content_digest
+    assert re.search(says, said(compare_claims(load_manifest(model), rich, resign(change), recorded=noted)))
+
+
+def test_a_library_of_another_version_than_it_was_proved_with_is_named(
+    model: Path, rich: Path, bento: OpenArchive, resign: Resign
+) -> None:
+    pins = tuple("numpy==1.0" if pin.startswith("numpy==") else pin for pin in bento.manifest.requirements)
+    changed = resign(in_text("requirements.txt", r"numpy==\S+", "numpy==1.0"), requirements=pins)
+    check = compare_claims(load_manifest(model), rich, changed)
+    assert re.search(r"requires numpy==1\.0, but it was proved with \d", said(check))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "change", "says"),
+    [
+        (
+            "onnx",
+            flip_initializer("onnx", "model.0.conv.weight"),
+            r"the tensor 'model\.0\.conv\.weight' of the runtime 'onnx' differs in 1 values",
+        ),
+        (
+            "onnx-int8",
+            flip_initializer("onnx-int8", "model.0.conv.weight_quantized"),
+            r"the tensor 'model\.0\.conv\.weight' of the runtime 'onnx-int8' differs in 1 values .* half a step",
+        ),
+        ("torchscript", flip_bit, r"'model\.torchscript' of the runtime 'torchscript' is not what a conversion"),
+        ("onnx", in_runtime(classes=SWAPPED), r"[Cc]lass 0 is 'circle' in the manifest but 'square'"),
+        (
+            "onnx",
+            in_input(imgsz=96),
+            r"runtime\.json of the runtime 'onnx' says input\.imgsz 96, the trained model has 64",
+        ),
+        ("onnx", in_input(scale=1 / 128), r"runtime\.json of the runtime 'onnx' says input\.scale 0\.0078125"),
+    ],
+    ids=["onnx bit", "int8 bit", "torchscript bit", "classes", "input size", "input scale"],
+)
+def test_a_change_of_a_runtime_is_named(
+    model: Path, resign: Resign, trained: Findings, runtime: str, change: Change, says: str
+) -> None:
+    changed = resign(change)
+    check = attempt(runtime, lambda: compare_runtime(runtime, model, changed, trained)[1])
+    assert re.search(says, said(check))
+
+
+def test_another_input_in_the_manifest_is_named(
+    model: Path, resign: Resign, bento: OpenArchive, trained: Findings
+) -> None:
+    assert bento.manifest.input is not None
+    changed = resign(lambda _: None, input=bento.manifest.input.model_copy(update={"imgsz": 96}))
+    _, check = compare_runtime("onnx", model, changed, trained)
+    assert "says it takes" in said(check)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (in_inference(confidence=0.5), "way to predict"),
+        (lambda source: (source / "inference.json").unlink(), "way to predict|'src/inference.json' is missing"),
+        (lambda source: (source / "requirements.txt").unlink(), "'src/requirements.txt' is missing"),
+        (lambda source: (source / "more.txt").write_text(""), r"'src/more.txt' .* was added later"),
+        (lambda source: (source / "service.py").write_text(""), r"'src/service.py' .* has other bytes"),
+    ],
+    ids=["thresholds", "no thresholds", "file less", "file more", "code"],
+)
+def test_an_archive_that_does_not_agree_with_itself_is_refused_at_once(
+    bento: OpenArchive, resign: Resign, change: Change, says: str
+) -> None:
+    same = resign(lambda _: None)
+    change(same.bento / "src")
+    kept = same.manifest.inference if "way" not in says else bento.manifest.inference
+    with pytest.raises(ArchiveError, match=says):
+        verify(same.bento, same.manifest.model_copy(update={"inference": kept}))

@@ -1,6 +1,7 @@
 """The whole proof, with a real server: it holds for an honest archive and fails, with a report, for any other."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,18 @@ from typing import Any
 import psutil
 import pytest
 
-from components.model_test.prove import prove
+from components.model_test.options import ProofOptions
+from components.model_test.predictions import PROOF_CONF, Asked, predict
+from components.model_test.prove import prove, run
+from components.model_test.samples import all_samples
 from components.model_test.server import serve
-from components.shared.archive import open_archive
+from components.model_test.service import check_service
+from components.shared.archive import OpenArchive, open_archive
+from components.shared.detection.manifest import load_manifest
 from components.shared.errors import ArchiveError, ProofError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prove")]
+Resign = Callable[..., OpenArchive]
 
 
 def servers() -> list[list[str]]:
@@ -26,72 +33,127 @@ def servers() -> list[list[str]]:
     ]
 
 
-def test_an_honest_archive_is_proved(model: Path, archive: Path, tmp_path: Path, tiny: dict[str, Any]) -> None:
+def embedded(page: str) -> dict[str, Any]:
+    """The JSON in a report."""
+    (text,) = re.findall(r'<script type="application/json" id="proof">(.*?)</script>', page, flags=re.DOTALL)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_an_honest_archive_is_proved(model: Path, rich: Path, val: Path, tmp_path: Path) -> None:
     heard: list[float] = []
-    images = [tiny["encoded_image"](1), tiny["encoded_image"](2, 33, 90)]
-    proof = prove(
-        model, archive, images=images, report=tmp_path / "r.html", notify=lambda share, _: heard.append(share)
+    noted = json.loads((rich / "manifest.json").read_text())["content_digest"]
+    options = ProofOptions(images=3, load_seconds=1.0, max_latency_ms=60_000, recorded=noted)
+    proof = run(
+        model,
+        rich,
+        val,
+        (val.parent / "store").as_uri(),
+        options,
+        tmp_path / "r.html",
+        notify=lambda share, _: heard.append(share),
     )
     numbers = proof.numbers
-    assert proof.tag.startswith("shapes:")
+    assert proof.digest == noted
     assert numbers["files_compared"] == 6
     assert numbers["tensors_compared"] > 400
-    assert numbers["images_compared"] == 4
+    assert numbers["images_compared"] == 7
     assert numbers["boxes_compared"] > 100
     assert numbers["http_boxes_compared"] > numbers["boxes_compared"]
     assert numbers["max_score_difference"] < 1e-4
-    assert numbers["http_max_box_difference"] < 1e-2
+    assert numbers["onnx_agreement"] == 1
+    assert numbers["onnx_max_score_difference"] < 1e-4
+    assert numbers["load_failures"] == 0
+    assert numbers["load_requests"] > numbers["load_clients"] > 1
     assert 0 < numbers["latency_p50_ms"] <= numbers["latency_p95_ms"]
+    assert len(numbers) < 48
     assert heard == sorted(heard)
     assert servers() == []
     page = (tmp_path / "r.html").read_text()
     assert "The packed model is the trained one" in page
-    assert page.count("data:image/jpeg") == 2
+    assert page.count("data:image/jpeg") == 14
+    document = json.loads(proof.document)
+    assert embedded(page) == document
+    assert document["passed"] is True
+    assert [row["runtime"] for row in document["runtimes"]] == ["onnx", "onnx-int8", "torchscript"]
 
 
-def shift_boxes(source: Path) -> None:
-    service = source / "service.py"
-    changed = service.read_text().replace("x=left,", "x=left + 0.5,")
-    assert changed != service.read_text()
-    service.write_text(changed)
+def in_code(name: str, before: str, after: str) -> Callable[[Path], None]:
+    def change(source: Path) -> None:
+        path = source / "components" / name
+        changed = path.read_text().replace(before, after)
+        assert changed != path.read_text()
+        path.write_text(changed)
+
+    return change
 
 
-def test_a_service_that_answers_something_else_is_caught_over_http(
-    model: Path, resign: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "check", "says"),
+    [
+        (
+            in_code(
+                "shared/detection/postprocess.py",
+                "boxes = placement.to_image(corners[kept])",
+                "boxes = 1 + corners[kept]",
+            ),
+            "Service, one image a request",
+            r"test image: trained finds '.*the service '",
+        ),
+        (
+            in_code(
+                "model_pack/serving/predictor.py",
+                "np.array(self.inference.confidences(self.classes)",
+                "0.9 + 0 * np.array(self.inference.confidences(self.classes)",
+            ),
+            "Service, its own thresholds",
+            r"trained finds '.*, the service ",
+        ),
+        (
+            in_code(
+                "shared/archive.py",
+                "return ArchiveManifest.model_validate_json(path.read_bytes())",
+                "return ArchiveManifest.model_validate_json(path.read_bytes()).model_copy(update={'imgsz': 65})",
+            ),
+            "Service, what it says of itself",
+            "/model says imgsz 65, the manifest 64",
+        ),
+    ],
+    ids=["boxes", "thresholds", "description"],
+)
+def test_a_service_that_answers_something_else_is_named(
+    bento: OpenArchive,
+    model: Path,
+    resign: Resign,
+    tmp_path: Path,
+    change: Callable[[Path], None],
+    check: str,
+    says: str,
 ) -> None:
-    changed = resign(shift_boxes)
-    with pytest.raises(ProofError, match=r"test image: trained finds '.*the service '"):
-        prove(model, changed, images=[], report=tmp_path / "r.html")
-    page = (tmp_path / "r.html").read_text()
-    assert "is not the trained one" in page
-    assert "differences" in page
+    changed = resign(change)
+    how = bento.manifest.inference
+    samples = all_samples((model / "test_image.png").read_bytes(), [], load_manifest(model), how)[:2]
+    found = predict(bento.model, samples, Asked(PROOF_CONF, how), runtime="onnx")
+    with serve(changed.bento, tmp_path) as server:
+        checks = {each.title: each for each in check_service(found, server, changed.manifest)}
+    assert re.search(says, "\n".join(checks[check].differences))
     assert servers() == []
 
 
-def test_other_weights_are_named_even_when_every_digest_agrees(
-    model: Path, resign: Callable[..., Path], tmp_path: Path, tiny: dict[str, Any]
-) -> None:
-    changed = resign(lambda source: tiny["write_weights"](source / "model" / "weights" / "best.pt", seed=1))
-    with pytest.raises(ProofError, match=r"the file 'weights/best\.pt' has sha256.* more differences"):
-        prove(model, changed, images=[], report=tmp_path / "r.html")
-    page = (tmp_path / "r.html").read_text()
-    assert "the file &#39;weights/best.pt&#39; has sha256" in page
-    assert "the tensor &#39;model.0.conv.weight&#39; differs" in page
-
-
-def swap_classes(source: Path) -> None:
-    path = source / "model" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["square", "circle", "star"]}))
-
-
 def test_swapped_classes_are_named_and_the_service_is_not_even_started(
-    model: Path, resign: Callable[..., Path], tmp_path: Path
+    model: Path, resign: Resign, write_archive: Callable[[OpenArchive], Path], tmp_path: Path
 ) -> None:
-    changed = resign(swap_classes)
+    def swap(source: Path) -> None:
+        path = source / "model" / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": ["square", "circle", "star"]}))
+
+    changed = write_archive(resign(swap))
     with pytest.raises(ProofError, match="class 0 is 'circle' trained but 'square' packed"):
         prove(model, changed, images=[], report=tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "not started" in page
+    assert embedded(page)["passed"] is False
+    assert "class 0 is 'circle'" in embedded(page)["failure"]
 
 
 def test_a_broken_archive_is_reported_too(model: Path, archive: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_a_training_of_a_sweep_tells_its_setting_and_its_course(tmp_path: Path) 
         "curve": "1:0.1 2:0.2",
     }
     assert told.metrics == {"map50_95": 0.2}
+    assert told.start_facts == {"setting": setting_id(SETTING), "failed": "not kept"}
 
 
 def test_a_training_of_no_sweep_tells_what_it_always_told(tmp_path: Path) -> None:
@@ -49,7 +50,9 @@ def test_a_setting_that_cannot_work_leaves_its_failure_and_a_report(tmp_path: Pa
     told = train_setting(SETTING, outputs(tmp_path), lambda: failing(kind("Too much.")))
     assert told.facts == {"setting": setting_id(SETTING), "failed": "Too much."}
     assert told.metrics == {}
+    assert told.start_facts == told.facts
     assert read_failure(tmp_path / "model") == "Too much."
+    assert read_failure(tmp_path / "start") == "This setting gave no model to compare: Too much."
     page = (tmp_path / "report.html").read_text()
     assert "lr0=1, mosaic=0" in page
     assert "This setting gave no model: Too much." in page

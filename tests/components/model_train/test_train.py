@@ -21,6 +21,7 @@ from components.shared.detection.manifest import load_manifest, verify_files
 from components.shared.errors import ConfigError, PreemptedError, TrainingError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
 from components.shared.splits import check_splits
+from components.shared.sweep import read_failure
 
 Parameters = Callable[..., Hyperparameters]
 
@@ -38,6 +39,7 @@ class StubTrainer:
 
     framework: str = "stub"
     scores: tuple[float, ...] = (0.2, 0.7, 0.6)
+    leaves_start: bool = True
     seen: dict[str, Any] = field(default_factory=dict)
 
     def train(self, job: TrainingJob, watch: Watch) -> TrainingRun:
@@ -54,7 +56,11 @@ class StubTrainer:
             values |= {"lr": 0.1, "images_per_second": 9.0}
             watch.epoch_done(Epoch(number=number, seconds=number, values=values), NoSnapshot())
         files = {"weights/best.bin": job.work / "best.bin", "weights/last.bin": job.work / "last.bin"}
-        return TrainingRun(files, "weights/best.bin", "weights/last.bin", min(2, len(self.scores)), {"stub": "1"})
+        best = min(2, len(self.scores))
+        untrained = job.work / "untrained.bin" if self.leaves_start else None
+        if untrained:
+            untrained.write_bytes(b"untrained")
+        return TrainingRun(files, "weights/best.bin", "weights/last.bin", best, {"stub": "1"}, untrained)
 
 
 class FailingTrainer(StubTrainer):
@@ -116,6 +122,42 @@ def test_the_metrics_are_the_best_epochs_and_finite(make_splits: Any, parameters
     assert metrics == {
         "map50": 0.7, "map50_95": 0.35, "train/box_loss": 0.15, "lr": 0.1, "best_epoch": 2, "epochs": 3
     }  # fmt: skip
+
+
+def test_what_it_started_from_is_a_model_folder_of_its_own(make_splits: Any, parameters: Parameters) -> None:
+    splits = make_splits()
+    trained = run(splits, parameters(imgsz=100))
+    start = load_manifest(splits.root / "start")
+    verify_files(splits.root / "start", start)
+    assert start == trained.start
+    assert set(start.files) == {"weights/start.bin", "test_image.jpg"}
+    assert (splits.root / "start" / start.weights).read_bytes() == b"untrained"
+    model = trained.manifest
+    assert (start.name, start.classes, start.imgsz) == (model.name, model.classes, model.imgsz)
+    assert (start.framework, start.metrics, start.datasets) == (model.framework, {}, {})
+    first = sha256_tree(splits.root / "start")
+    run(splits, parameters(imgsz=100))
+    assert sha256_tree(splits.root / "start") == first
+
+
+def test_a_finished_training_that_is_asked_for_again_leaves_the_same_start(
+    make_splits: Any, parameters: Parameters
+) -> None:
+    splits = make_splits()
+    run(splits, parameters(), resume="auto")
+    first = sha256_tree(splits.root / "start")
+    again = run(splits, parameters(), FailingTrainer(), resume="auto")
+    assert again.start is not None
+    assert sha256_tree(splits.root / "start") == first
+
+
+def test_a_training_does_not_fail_when_the_start_cannot_be_kept(make_splits: Any, parameters: Parameters) -> None:
+    splits = make_splits()
+    assert run(splits, parameters(), StubTrainer(leaves_start=False)).start is None
+    assert "The training library left none." in read_failure(splits.root / "start")
+    (splits.root / "start").rename(splits.root / "elsewhere")
+    (splits.root / "start").write_bytes(b"a file where the folder should be")
+    assert run(splits, parameters()).start is None
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tif")])

@@ -16,14 +16,16 @@ Make = Callable[..., Trained]
 def make(tmp_path: Path) -> Make:
     """A made-up model folder as model_train leaves one, with the facts beside it."""
 
-    def made(setting: Mapping[str, object], score: float = 0.5, *, failed: str = "", **facts: object) -> Trained:
+    def made(
+        setting: Mapping[str, object], score: float = 0.5, *, failed: str = "", kind: str = "models", **facts: object
+    ) -> Trained:
         mark = setting_id(setting)
-        folder = tmp_path / "models" / mark
+        folder = tmp_path / kind / mark
         if failed:
             leave_failure(folder, failed)
             return Trained(folder, {"setting": mark, "failed": failed})
         (folder / "weights").mkdir(parents=True)
-        (folder / "weights" / "best.pt").write_bytes(f"weights of {mark}".encode())
+        (folder / "weights" / "best.pt").write_bytes(f"{kind}: weights of {mark}".encode())
         (folder / "test_image.png").write_bytes(b"image")
         scores = {"map50_95": score, "map50": min(1.0, score * 1.5)} if math.isfinite(score) else {}
         manifest = ModelManifest(

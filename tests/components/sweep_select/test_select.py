@@ -7,6 +7,7 @@ import pytest
 from components.shared.detection.manifest import load_manifest, verify_files
 from components.shared.errors import ArchiveError, TrainingError
 from components.shared.files import sha256_tree
+from components.shared.sweep import read_failure
 from components.sweep_select.candidates import Trained
 from components.sweep_select.select import Selection, select_model
 
@@ -111,3 +112,33 @@ def test_a_model_that_says_nothing_of_its_course_is_compared_all_the_same(make: 
     selection = chosen(tmp_path, [make(LOW, 0.3)], [LOW])
     assert (selection.winner.curve, math.isnan(selection.winner.seconds)) == ((), True)
     assert "no other setting can be compared" in (tmp_path / "out" / "report.html").read_text()
+
+
+def chosen_start(tmp_path: Path, starts: list[Trained], models: list[Trained]) -> Selection:
+    out = tmp_path / "out"
+    return select_model(models, [LOW, HIGH], out / "model", out / "report.html", starts=starts, start_dir=out / "start")
+
+
+def test_what_the_winner_started_from_is_handed_on_byte_for_byte_whatever_the_order(make: Make, tmp_path: Path) -> None:
+    starts = [make(HIGH, kind="starts"), make(LOW, kind="starts")]
+    selection = chosen_start(tmp_path, starts, [make(LOW, 0.3), make(HIGH, 0.5)])
+    target = tmp_path / "out" / "start"
+    assert sha256_tree(target) == sha256_tree(starts[0].folder)
+    verify_files(target, load_manifest(target))
+    assert selection.start == load_manifest(target)
+
+
+def test_start_weights_that_are_missing_failed_or_broken_do_not_stop_the_choice(make: Make, tmp_path: Path) -> None:
+    models = [make(LOW, 0.3), make(HIGH, 0.5)]
+    target = tmp_path / "out" / "start"
+    whole = make(LOW, kind="starts")
+    assert chosen_start(tmp_path, [whole], models).start is None
+    assert read_failure(target) == "No start weights belong to the setting 'lr0=0.01'."
+    failed = make(HIGH, kind="failed", failed="The disk is full.")
+    assert chosen_start(tmp_path, [whole, failed], models).start is None
+    assert read_failure(target) == "The disk is full."
+    broken = make(HIGH, kind="broken")
+    (broken.folder / "weights" / "best.pt").write_bytes(b"other")
+    assert chosen_start(tmp_path, [whole, broken], models).start is None
+    assert "has other bytes than the manifest says" in read_failure(target)
+    assert [path.name for path in target.iterdir()] == ["failure.json"]

@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from components.model_train.ranks import processes
-from components.model_train.ranks.processes import Endings, run_processes
+from components.model_train.ranks.processes import Endings, run_processes, termination
 
 GRACE = 20.0
 CHILD = """
@@ -34,7 +34,8 @@ def environments(here: Path, ranks: int = 2) -> list[Mapping[str, str]]:
 
 
 def run(body: str, here: Path, *, ranks: int = 2, grace: float = GRACE) -> Endings:
-    return run_processes(command(body), environments(here, ranks), grace)
+    with termination() as request:
+        return run_processes(command(body), environments(here, ranks), grace, request)
 
 
 def codes(endings: Endings) -> list[int | None]:
