@@ -1,54 +1,21 @@
 """``python -m pipelines.datasets``: look at, compare, export, verify and clean up the datasets of a store."""
 
 import argparse
-import json
-import logging
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from rich.markup import escape
-
-from components.shared.errors import PipelineError
-from components.shared.store import Store, open_store
-from pipelines.config import TrainingConfig
 from pipelines.dataset_commands.compare import diff_datasets, report_datasets
 from pipelines.dataset_commands.keep import collect_garbage, move_alias, remove_version, verify_datasets
 from pipelines.dataset_commands.look import list_datasets, show_dataset
-from pipelines.dataset_commands.output import FAILED, Answer, page
 from pipelines.dataset_commands.write import export_dataset
-from pipelines.terminal import PatientConsole, discard, print_line
+from pipelines.store_command import Commands, add_command, expanded_path, run_command
 
-INTERRUPTED = 130
 _VERSION = "NAME, NAME@alias, NAME@version or NAME@ and at least six of a version's first digits"
-_Run = Callable[[argparse.Namespace, Store], Answer]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 success, 1 something failed or is damaged, 2 bad input, 130 stopped."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
-    console = PatientConsole(stderr=True)
-    try:
-        answer = options.run(options, open_store(options.store))
-    except PipelineError as error:
-        console.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        if options.json:
-            print_line(json.dumps({"error": str(error)}))
-        return error.exit_code
-    except KeyboardInterrupt:
-        console.print("[yellow]stopped[/]")
-        return INTERRUPTED
-    try:
-        if options.json:
-            print_line(json.dumps(answer.data))
-        else:
-            answer.show(page())
-    except OSError as error:  # a full disk; a reader that has gone is no error
-        discard(sys.stdout)
-        console.print(f"[red]error:[/] The output cannot be written: {error.strerror}.", highlight=False)
-        return FAILED
-    return int(answer.code)
+    return run_command(_parser(), arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,36 +26,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    found = _command(commands, "list", list_datasets, "the versions of all datasets, the newest first")
+    found = add_command(commands, "list", list_datasets, "the versions of all datasets, the newest first")
     found.add_argument("name", nargs="?", metavar="NAME", help="only this dataset")
 
-    found = _command(commands, "show", show_dataset, "one version: classes, splits, shards and ledger")
+    found = add_command(commands, "show", show_dataset, "one version: classes, splits, shards and ledger")
     found.add_argument("dataset", metavar="NAME[@VERSION]", help=_VERSION)
 
-    found = _command(commands, "export", export_dataset, "write a version as files of an annotation format")
+    found = add_command(commands, "export", export_dataset, "write a version as files of an annotation format")
     found.add_argument("dataset", metavar="NAME[@VERSION]", help=_VERSION)
     found.add_argument("--format", required=True, help="coco, yolo, voc, ... (a wrong one lists them)")
     found.add_argument("--longest-edge", type=_edge, default=0, metavar="PIXELS", help="scale larger images down")
-    found.add_argument("target", type=_path, metavar="TARGET", help="a new or empty folder, or a new .zip or .tar")
+    found.add_argument(
+        "target", type=expanded_path, metavar="TARGET", help="a new or empty folder, or a new .zip or .tar"
+    )
 
-    found = _command(commands, "diff", diff_datasets, "what changed from one version to another")
+    found = add_command(commands, "diff", diff_datasets, "what changed from one version to another")
     found.add_argument("before", metavar="A", help=_VERSION)
     found.add_argument("after", metavar="B", help=_VERSION)
 
-    found = _command(commands, "report", report_datasets, "an HTML page that shows versions side by side")
+    found = add_command(commands, "report", report_datasets, "an HTML page that shows versions side by side")
     found.add_argument("datasets", nargs="+", metavar="NAME[@VERSION]", help=_VERSION)
-    found.add_argument("-o", "--output", type=_path, required=True, metavar="FILE", help="the page")
+    found.add_argument("-o", "--output", type=expanded_path, required=True, metavar="FILE", help="the page")
     _add_keeping(commands)
     return parser
 
 
-def _add_keeping(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    found = _command(commands, "verify", verify_datasets, "read every byte of a version and compare its digests")
+def _add_keeping(commands: "Commands[argparse.ArgumentParser]") -> None:
+    found = add_command(commands, "verify", verify_datasets, "read every byte of a version and compare its digests")
     found.add_argument("dataset", nargs="?", metavar="NAME[@VERSION]", help=_VERSION)
     found.add_argument("--all", action="store_true", help="every version of every dataset; each shard once")
     found.add_argument("--drop-damaged", action="store_true", help="remove damaged shards, for a load to bring again")
 
-    found = _command(
+    found = add_command(
         commands, "gc", collect_garbage, "remove what no version of any dataset reaches, and old checkpoints"
     )
     found.add_argument("--dry-run", action="store_true", help="only say what would be removed")
@@ -107,29 +76,14 @@ def _add_keeping(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--cache", type=_amount, metavar="GB", help="also shrink this machine's image cache to that size"
     )
 
-    found = _command(commands, "alias", move_alias, "point an alias at a version")
+    found = add_command(commands, "alias", move_alias, "point an alias at a version")
     found.add_argument("name", metavar="NAME", help="the dataset")
     found.add_argument("alias", metavar="ALIAS", help="champion, reviewed, ...")
     found.add_argument("version", metavar="VERSION", help="a version, its first digits, or another alias")
 
-    found = _command(commands, "rm", remove_version, "remove a version that no alias points to")
+    found = add_command(commands, "rm", remove_version, "remove a version that no alias points to")
     found.add_argument("dataset", metavar="NAME@VERSION", help=_VERSION)
     found.add_argument("--with-aliases", action="store_true", help="and the aliases that point to it")
-
-
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: _Run, text: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.set_defaults(run=run)
-    default = TrainingConfig.model_fields["store"].default
-    parser.add_argument("--store", default=default, metavar="URI", help=f"where they lie (default: {default})")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    return parser
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def _amount(text: str) -> float:

@@ -71,7 +71,7 @@ def bootstrap(
     image_ids: Sequence[int],
     classes: Sequence[str],
     *,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> Intervals:
     """Intervals of one model's metrics; the tables are those of ``coco_metrics``.
@@ -83,9 +83,10 @@ def bootstrap(
         truths: image_id, category, x, y, width, height, area, ignore.
         image_ids: every image that was looked at.
         classes: class names of the ground truth, in order.
-        resamples: how many; a thousand make the bounds steady to a tenth of the interval.
+        resamples: how many; as ``affordable_resamples`` has it when absent.
         seed: the same seed gives the same intervals.
     """
+    resamples = resamples or affordable_resamples(detections.height)
     records = match_records(detections, truths, image_ids, classes)
     weights = _weights(len(set(image_ids)), resamples, seed)
     point, drawn = (_class_precisions(records, each) for each in (np.ones_like(weights[:1]), weights))
@@ -97,7 +98,10 @@ def bootstrap(
 
 
 def affordable_resamples(predictions: int) -> int:
-    """How many resamples of that many predictions take seconds: a thousand up to 200,000 predictions, at least 200."""
+    """How many resamples of that many predictions take seconds: a thousand up to 200,000 predictions, at least 200.
+
+    A thousand make the bounds steady to a tenth of the interval.
+    """
     return max(_LEAST_RESAMPLES, min(RESAMPLES, _AFFORDABLE // max(1, predictions)))
 
 
@@ -108,7 +112,7 @@ def paired_bootstrap(
     image_ids: Sequence[int],
     classes: Sequence[str],
     *,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> Interval:
     """mAP50-95 of ``ours`` minus that of ``theirs`` on the same images, each resample drawn for both.
@@ -119,9 +123,10 @@ def paired_bootstrap(
         truths: see ``bootstrap``.
         image_ids: see ``bootstrap``.
         classes: those compared; detections and truths of others are left out.
-        resamples: how many.
+        resamples: same.
         seed: the same seed gives the same interval.
     """
+    resamples = resamples or affordable_resamples(max(ours.height, theirs.height))
     drawn = _weights(len(set(image_ids)), resamples, seed)
     weights = np.concatenate([np.ones_like(drawn[:1]), drawn])
     means = [

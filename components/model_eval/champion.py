@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from components.model_eval.bootstrap import Interval, affordable_resamples, paired_bootstrap
+from components.model_eval.bootstrap import Interval, paired_bootstrap
 from components.model_eval.contest import open_contestant
 from components.model_eval.evaluation import (
     ChampionComparison,
@@ -194,7 +194,6 @@ def _compare(
         truths,
         image_ids,
         classes,
-        resamples=affordable_resamples(max(ours.height, theirs.height)),
         seed=evaluation.options.seed,
     )
     return ChampionComparison(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from components.model_eval.bootstrap import Intervals, affordable_resamples, bootstrap
+from components.model_eval.bootstrap import Intervals, bootstrap
 from components.model_eval.calibration import calibration
 from components.model_eval.confusion import confusion_matrix
 from components.model_eval.error_types import error_types
@@ -65,9 +65,8 @@ def evaluate_predictions(
     confidence = _operating_point(curves, inference)
     judged = at_confidence(matched, confidence)
     per_class = per_class_table(predictions, judged, coco, curves, classes, model_classes, confidence)
-    resamples = affordable_resamples(ordered.height)
     diagnosis = Diagnosis(
-        intervals=bootstrap(ordered, truths, ids, dataset.classes, resamples=resamples, seed=options.seed),
+        intervals=bootstrap(ordered, truths, ids, dataset.classes, seed=options.seed),
         errors=error_types(predictions, truths, dataset.classes, confidence=confidence, foreground=options.report_iou),
         slices=slices(predictions, judged, images, confidence=confidence),
         calibration=calibration(predictions),
@@ -75,9 +74,8 @@ def evaluate_predictions(
         explorer=explorer_data(ordered, truths, classes),
     )
     metrics = {"map50": 0.0, "map50_95": 0.0} | coco.summary | operating_metrics(per_class) | _best(curves)
-    metrics |= served_metrics(predictions, matched, inference) if inference else {}
+    metrics |= latency_metrics(latencies) | (served_metrics(predictions, matched, inference) if inference else {})
     metrics |= _bounds(diagnosis.intervals) | _counts(dataset, images, predictions, judged, confidence)
-    metrics |= latency_metrics(latencies)
     demands = absolute_demands(metrics, per_class, diagnosis, options)
     passed, reasons = verdict(demands)
     return Evaluation(

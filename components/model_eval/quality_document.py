@@ -130,7 +130,7 @@ class SliceRow(Part):
 
 
 class Bin(Part):
-    """Predictions whose scores lie from ``low`` to ``high``; ``right`` is the share of right ones, with its interval."""
+    """Predictions that score from ``low`` to ``high``; ``right`` is the share of right ones, with its interval."""
 
     low: float
     high: float

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from components.shared.progress import Notify
 
 TIMED = 32  # images whose prediction is timed; each was predicted once before, so that its shape is known
 CHUNK = 16  # images a runtime predicts before the next one does: a machine that slows down slows all of them
+CHUNK_BYTES = 256 << 20
 LEAST_SCORE = 0.001
 logger = logging.getLogger(__name__)
 
@@ -144,8 +144,14 @@ def measure(
 
 
 def _chunks(samples: Samples) -> Iterator[list[tuple[int, Pixels]]]:
-    images = samples.pixels()
-    while chunk := list(islice(images, CHUNK)):
+    """The images a few at a time; large ones, which would fill the memory, fewer."""
+    chunk: list[tuple[int, Pixels]] = []
+    for image_id, pixels in samples.pixels():
+        chunk.append((image_id, pixels))
+        if len(chunk) == CHUNK or sum(held.nbytes for _, held in chunk) >= CHUNK_BYTES:
+            yield chunk
+            chunk = []
+    if chunk:
         yield chunk
 
 

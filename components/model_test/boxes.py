@@ -128,8 +128,9 @@ def _costs(ours: Found, theirs: Found, within: Tolerance, pixel: float) -> Costs
         else:
             allowed = within.pixels * pixel
         apart = np.maximum(corners.max(axis=2, initial=0.0) / allowed, scores / (within.relative or within.score))
-    same = np.array(ours.names, dtype=object)[:, None] == np.array(theirs.names, dtype=object)[None, :]
-    return np.where(same.astype(bool), apart, np.inf)
+    codes = {name: code for code, name in enumerate({*ours.names, *theirs.names})}
+    first, second = (np.array([codes[name] for name in found.names], dtype=np.intp) for found in (ours, theirs))
+    return np.where(first[:, None] == second[None, :], apart, np.inf)
 
 
 def _overlaps(ours: Found, theirs: Found) -> Costs:

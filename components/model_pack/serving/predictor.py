@@ -31,7 +31,7 @@ class Prediction:
         height: likewise.
         found: boxes as corners in its pixels, scores and labels, best first.
         classes: class names; a label is an index into them.
-        seconds: what the model took, without decoding the image.
+        seconds: what the model took, without decoding the image and waiting for others.
     """
 
     width: int
@@ -68,6 +68,7 @@ class Predictor:
         self._labels = {name: label for label, name in enumerate(self.classes)}
         self._own = np.array(self.inference.confidences(self.classes), dtype=np.float64)
         self._lock = Lock()
+        _ = self.inference.tiling  # tiles that make no sense are refused here
 
     def warm_up(self) -> float:
         """Predict on a grey image, for what the libraries set up on their first; the seconds it took."""
@@ -102,8 +103,8 @@ class Predictor:
         self.check(conf=conf, iou=iou, classes=classes, tile=tile)
         least = self._thresholds(conf, classes)
         tiling = self._tiling(pixels, tile)
-        started = time.perf_counter()
         with self._lock:
+            started = time.perf_counter()
             (found,) = self._detector.predict(
                 [pixels],
                 conf=float(least.min(initial=1.0)),
@@ -111,13 +112,14 @@ class Predictor:
                 max_det=self.inference.max_det,
                 tiling=tiling,
             )
+            seconds = time.perf_counter() - started
         kept = found.scores > least[found.labels]
         return Prediction(
             width=pixels.shape[1],
             height=pixels.shape[0],
             found=Detections(boxes=found.boxes[kept], scores=found.scores[kept], labels=found.labels[kept]),
             classes=self.classes,
-            seconds=time.perf_counter() - started,
+            seconds=seconds,
         )
 
     def check(

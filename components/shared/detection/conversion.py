@@ -1,5 +1,6 @@
 """Write a traced network for the engines: ONNX, OpenVINO, TorchScript (the same bytes each time) or TensorRT."""
 
+import itertools
 import re
 import tempfile
 import zipfile
@@ -145,10 +146,12 @@ def _make(conversion: Conversion, folder: Path, images: Iterable[Pixels], write:
     if conversion.runtime.endswith("-int8"):
         from components.shared.detection.quantisation import quantise  # noqa: PLC0415 - needs onnx and its runtime
 
-        pictures = list(images)
-        if not pictures:
+        pictures = iter(images)  # one in memory at a time
+        first = next(pictures, None)
+        if first is None:
             raise ConfigError(f"The runtime {conversion.runtime!r} needs images to calibrate with: give some.")
-        model = quantise(model, pictures, contract=conversion.input, fragile=conversion.fragile)
+        shown = itertools.chain([first], pictures)
+        model = quantise(model, shown, contract=conversion.input, fragile=conversion.fragile)
     if conversion.runtime == "tensorrt":
         return [build_plan(model, conversion.input)]
     return _to_openvino(model) if conversion.runtime == "openvino" else [model]

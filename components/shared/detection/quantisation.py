@@ -1,7 +1,7 @@
 """Eight-bit ONNX models: static quantisation with ranges measured on images of the data set."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from components.shared.detection.frameworks import Pixels
 from components.shared.detection.preprocess import prepare
 
 
-def quantise(model: Path, images: Sequence[Pixels], *, contract: InputContract, fragile: tuple[str, ...]) -> Path:
+def quantise(model: Path, images: Iterable[Pixels], *, contract: InputContract, fragile: tuple[str, ...]) -> Path:
     """An ONNX model with weights of eight signed and activations of eight unsigned bits, beside the one given.
 
     Args:
@@ -45,7 +45,7 @@ def quantise(model: Path, images: Sequence[Pixels], *, contract: InputContract, 
     return model
 
 
-def _reader(base: type[Any], images: Sequence[Pixels], contract: InputContract) -> Any:  # noqa: ANN401 - untyped here
+def _reader(base: type[Any], images: Iterable[Pixels], contract: InputContract) -> Any:  # noqa: ANN401 - untyped here
     """The tensors of the images, one a call, as the calibration asks for them."""
 
     class Reader(base):  # type: ignore[misc]
@@ -58,7 +58,7 @@ def _reader(base: type[Any], images: Sequence[Pixels], contract: InputContract) 
     return Reader()
 
 
-def _tensors(images: Sequence[Pixels], contract: InputContract) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+def _tensors(images: Iterable[Pixels], contract: InputContract) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
     for image in images:
         yield {"images": prepare(image, contract)[0]}
 

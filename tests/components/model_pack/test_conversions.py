@@ -4,14 +4,18 @@ import runpy
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from components.model_pack import conversions
+from components.model_pack import conversions, measure
 from components.model_pack.conversions import check_device, convert_model
 from components.model_pack.options import PackOptions
 from components.model_pack.samples import Samples, read_samples
+from components.shared.detection.detector import Detections
+from components.shared.detection.inference import Inference
 from components.shared.detection.manifest import ModelManifest, load_manifest
 from components.shared.errors import ArchiveError, ConfigError
+from components.shared.progress import silent
 
 HERE = Path(__file__).parent
 TINY = runpy.run_path(str(HERE / "tiny_model.py"))
@@ -87,6 +91,41 @@ def test_a_missing_library_refuses_the_runtime_and_leaves_nothing_of_it(
     made = convert_model(source, load_manifest(model), PackOptions(), samples)
     assert made.refused == {"onnx": "The library 'onnx' cannot be imported: install it."}
     assert not (source / "runtimes" / "onnx").exists()
+
+
+class Fragile:
+    """A detector whose engine loads anything and runs nothing but the weights."""
+
+    def __init__(self, directory: Path, *, device: str, runtime: str) -> None:
+        assert device == "cpu"
+        self.manifest = load_manifest(directory)
+        self.classes = self.manifest.classes
+        self._runtime = runtime
+
+    def predict(self, images: list[np.ndarray], **_: object) -> list[Detections]:
+        if self._runtime != "torch":
+            raise RuntimeError("no kernel\nfor node /model.0/conv")
+        nothing = np.empty((0, 4))
+        return [Detections(nothing, nothing[:, 0], nothing[:, 0].astype(np.int64)) for _ in images]
+
+
+def test_a_runtime_that_loads_but_cannot_run_is_refused(
+    source: Path, samples: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "Detector", Fragile)
+    (source / "runtimes" / "onnx").mkdir(parents=True)
+    found = measure.measure(source, ["onnx"], samples, Inference(), silent, serving="auto")
+    assert [one.runtime for one in found.measured] == ["torch"]
+    assert found.refused == {"onnx": "The runtime 'onnx' cannot predict: no kernel for node /model.0/conv."}
+    with pytest.raises(ArchiveError, match="'onnx' cannot predict"):
+        measure.measure(source, ["onnx"], samples, Inference(), silent, serving="onnx")
+
+
+def test_large_images_are_measured_one_at_a_time(samples: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "CHUNK_BYTES", 1)
+    assert [len(chunk) for chunk in measure._chunks(samples)] == [1, 1, 1]
+    monkeypatch.undo()
+    assert [len(chunk) for chunk in measure._chunks(samples)] == [3]
 
 
 def test_tensorrt_is_for_gpus() -> None:

@@ -26,7 +26,10 @@ class Learned:
 
 
 class StandIn:
-    """Options: ``fail_rank``, ``fail_epoch`` and ``fail`` (what happens there), ``seconds`` an epoch."""
+    """Options: ``fail_rank``, ``fail_epoch`` and ``fail`` (what happens there), ``seconds`` an epoch.
+
+    The ranks begin together, as those of a real training do, however late one of them comes.
+    """
 
     framework = "ultralytics"
 
@@ -35,6 +38,7 @@ class StandIn:
         begin = int((job.resume / "epoch").read_text()) if job.resume else 0
         seen = {name: os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "OMP_NUM_THREADS")}
         (job.work / f"seen-{rank}.json").write_text(json.dumps(seen))
+        _meet(job.work / "ranks", rank)
         logger.info("rank %d begins", rank)
         logger.warning("rank %d warns", rank)
         watch.begun(images=8, batch=job.parameters.batch, batches=1, first_epoch=begin + 1)
@@ -51,6 +55,16 @@ class StandIn:
         weights.write_text("weights")
         files = {"weights/best.pt": weights}
         return TrainingRun(files, "weights/best.pt", "weights/best.pt", best_epoch=job.parameters.epochs)
+
+
+def _meet(folder: Path, rank: int) -> None:
+    if not folder.is_dir():
+        return
+    (folder / f"here-{rank}").touch()
+    everyone = [folder / f"here-{other}" for other in range(int(os.environ.get("WORLD_SIZE", "1")))]
+    deadline = time.monotonic() + 600
+    while not all(path.exists() for path in everyone) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _raise(kind: type[Exception], message: str) -> Callable[[TrainingJob], None]:

@@ -16,14 +16,14 @@ import pytest
 from components.model_train.care import Care
 from components.model_train.conduct import conduct
 from components.model_train.plan import Outcome, Plan
-from components.model_train.ranks import distributed, processes
+from components.model_train.ranks import distributed, processes, rank
 from components.model_train.ranks.assignment import Assignment, read_assignment
 from components.model_train.ranks.distributed import check_ranks, run_ranks
 from components.model_train.ranks.failure import Failure, the_error
 from components.model_train.ranks.processes import Ending
 from components.model_train.ranks.rank import Quiet
 from components.model_train.story import Attempt, Epoch, Story
-from components.model_train.trainers.base import Hyperparameters, Start, Trainer, TrainingJob
+from components.model_train.trainers.base import Hyperparameters, Start, Trainer, TrainingJob, TrainingRun
 from components.shared.errors import (
     CheckpointError,
     ConfigError,
@@ -277,6 +277,51 @@ def test_told_to_end_it_saves_and_says_so(whole_group: bool, tmp_path: Path) -> 
     assert parent.returncode == PreemptedError.exit_code
     assert "PreemptedError Told to end in epoch" in out
     assert list(open_store((tmp_path / "store").as_uri()).list("checkpoints/"))
+
+
+def terminate_as_rank_0_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM to this process after the ranks ended and before what they left is read."""
+    read = distributed.read_failures
+
+    def told(folder: Path, ranks: int) -> list[Failure]:
+        signal.raise_signal(signal.SIGTERM)
+        return read(folder, ranks)
+
+    monkeypatch.setattr(distributed, "read_failures", told)
+
+
+@pytest.mark.slow
+def test_told_to_end_when_the_ranks_are_done_it_keeps_the_result_first(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminate_as_rank_0_is_done(monkeypatch)
+    kept: list[Outcome] = []
+
+    outcome = run_ranks(make_plan(), Story(), silent, kept.append, trainer=STAND_IN)
+
+    assert kept == [outcome]
+
+
+def test_told_to_end_as_its_outcome_is_saved_rank_0_comes_to_its_regular_end(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, told = make_plan(), rank.Told(raising=True)
+    assignment = Assignment(plan, Story(), "", plan.job.work / "ranks")
+    assignment.folder.mkdir()
+    done = Outcome(TrainingRun({}, "", "", best_epoch=1), Story(), plan.job.work)
+
+    def attempt(*arguments: object) -> None:
+        keep: Callable[[Outcome], None] = arguments[-1]  # type: ignore[assignment]
+        keep(done)
+        told(signal.SIGTERM, None)
+
+    monkeypatch.setattr(rank, "attempt", attempt)
+    monkeypatch.setattr(rank, "trainer_of", lambda _: None)
+
+    rank._lead(assignment, told)
+
+    assert assignment.outcome.exists()
+    assert assignment.progress.exists()
 
 
 @pytest.mark.slow

@@ -25,6 +25,12 @@ def mark(name, text="x"):
 """
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These processes do not learn in step: on a busy machine one may not have begun when another has ended."""
+    monkeypatch.setattr(processes, "SETTLE", 60.0)
+
+
 def command(body: str) -> list[str]:
     return [sys.executable, "-c", CHILD + dedent(body)]
 
@@ -92,6 +98,38 @@ def test_one_that_crashes_takes_the_others_with_it(
 
     assert time.monotonic() - begun < 20
     assert codes(endings) == ([-9, None] if crashed == 0 else [None, -9])
+
+
+DEPARTS = """
+import atexit, signal
+from components.model_train.ranks.processes import Departure
+departure = Departure()
+class Module:
+    def __del__(self, make=os.mkdir, path=str(here / "put-away")): make(path)
+module = Module()
+atexit.register(mark, "registered")
+accept_termination()
+departure.code = {code}
+sys.exit(departure.code)
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_only_a_process_that_did_not_fail_puts_its_modules_away(code: int, tmp_path: Path) -> None:
+    endings = run(DEPARTS.format(code=code), tmp_path, ranks=1)
+
+    assert codes(endings) == [code]
+    assert (tmp_path / "registered-0").exists()
+    assert (tmp_path / "put-away").exists() == (code == 0)
+
+
+def test_a_request_that_came_before_the_processes_is_handed_on_to_rank_0(tmp_path: Path) -> None:
+    with termination() as request:
+        request.at = time.monotonic()
+        endings = run_processes(command(SAVES), environments(tmp_path, 1), GRACE, request)
+
+    assert endings.told
+    assert codes(endings) == [75]
 
 
 def send_when(path: Path, number: int, *processes: int) -> subprocess.Popen[bytes]:

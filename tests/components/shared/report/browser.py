@@ -44,5 +44,5 @@ def drive(page: str, script: str, folder: Path) -> Any:
 def dump(path: Path, folder: Path) -> str:
     """The page as the browser has it once its scripts have run."""
     command = [CHROMIUM, *_FLAGS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--dump-dom"]
-    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=400, check=True)
     return done.stdout
