@@ -303,7 +303,7 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _edges_are_not_tiny(self) -> Self:
-        for name, least in (("tile", LEAST_TILE), ("longest_edge", LEAST_EDGE)):
+        for name, least in (("tile", LEAST_TILE), ("predict_tile", LEAST_TILE), ("longest_edge", LEAST_EDGE)):
             edge = getattr(self, name)
             if 0 < edge < least:
                 raise ValueError(f"{name} is {edge} pixels: use {least} or more, or 0 for none")

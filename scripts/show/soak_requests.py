@@ -44,21 +44,30 @@ class Peer:
     _kept: http.client.HTTPConnection | None = field(default=None, repr=False)
 
     def ask(self, method: str, path: str, body: bytes = b"", kind: str = "", *, keep: bool = True) -> Answer:
-        """Send a proper request, over the kept connection or one of its own."""
-        connection = self._kept if keep and self._kept else http.client.HTTPConnection(self.address, timeout=TIMEOUT)
-        try:
-            connection.request(method, path, body or None, {"Content-Type": kind} if kind else {})
-            reply = connection.getresponse()
-            answer = Answer(reply.status, reply.read())
-        except (OSError, http.client.HTTPException):
-            connection.close()
-            self._kept = None if keep else self._kept
-            raise
-        if keep:
-            self._kept = connection
-        else:
-            connection.close()
-        return answer
+        """Send a proper request, over the kept connection or one of its own.
+
+        A kept connection may have been closed as idle just now, so what fails over it is sent again over a new one.
+        """
+        kept, self._kept = (self._kept, None) if keep else (None, self._kept)
+        headers = {"Content-Type": kind} if kind else {}
+        for connection in (kept, http.client.HTTPConnection(self.address, timeout=TIMEOUT)):
+            if connection is None:
+                continue
+            try:
+                connection.request(method, path, body or None, headers)
+                reply = connection.getresponse()
+                answer = Answer(reply.status, reply.read())
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                if connection is not kept:
+                    raise
+                continue
+            if keep:
+                self._kept = connection
+            else:
+                connection.close()
+            return answer
+        raise AssertionError("the second connection answers or raises")
 
     def send_raw(self, *pieces: bytes, pause: float = 0.0, read: bool = True) -> Answer:
         """Send bytes as they are, with a pause after each, and read one answer or none."""

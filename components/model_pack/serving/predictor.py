@@ -190,5 +190,5 @@ def _runs_on_gpu(runtime: str) -> bool:
     except ImportError:
         return False
     if runtime.startswith("onnx"):
-        return "CUDAExecutionProvider" in library.get_available_providers()
+        return bool("CUDAExecutionProvider" in library.get_available_providers())
     return bool(library.cuda.is_available())

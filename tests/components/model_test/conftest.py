@@ -4,7 +4,7 @@ import hashlib
 import json
 import runpy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from components.model_pack.options import PackOptions
 from components.model_pack.pack import pack, run
 from components.model_pack.tar import write_tar
 from components.shared.archive import ArchiveManifest, OpenArchive, open_archive, verify
+from components.shared.cpus import CPUS
 from components.shared.dataset import ANNOTATIONS, IMAGES, Dataset
-from components.shared.detection.contract import describe_files
+from components.shared.detection.contract import describe_files, load_spec
 from components.shared.detection.inference import load_inference
 from components.shared.detection.manifest import load_manifest
 from components.shared.files import digest_of_digests, sha256_tree
@@ -25,6 +26,14 @@ from components.shared.store import open_store
 
 TINY = runpy.run_path(str(Path(__file__).parents[1] / "model_pack" / "tiny_model.py"))
 RUNTIMES = ("onnx", "onnx-int8", "torchscript")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_cpu() -> Iterator[None]:
+    """Threads that wait for each other on busy cores take longer than one does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CPUS, "1")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +140,7 @@ def describe_anew(opened: OpenArchive, claims: dict[str, Any]) -> ArchiveManifes
         **opened.manifest.model_dump()
         | {"source_files": source_files, "content_digest": digest, "tag": f"{opened.manifest.name}:{digest[:16]}"}
         | {"model_digest": trained.digest, "classes": trained.classes, "imgsz": trained.imgsz}
-        | {"inference": load_inference(source)}
+        | {"inference": load_inference(source), "input": load_spec(source / "runtimes" / "onnx").input}
         | claims
     )
 
