@@ -160,7 +160,7 @@ def test_nothing_else_is_asked_and_nothing_complains(page: Any, service: Any, im
 
 
 def test_the_interface_is_readable_without_asking_elsewhere(page: Any, service: Any) -> None:
-    page.open(f"{service.client.base_url}docs")
-    page.wait("document.body.innerText.includes('/predict/image')")
     host = str(service.client.base_url).rstrip("/")
+    page.open(f"{host}/docs")
+    page.wait("document.body.innerText.includes('/predict/image')")
     assert all(url.startswith((host, "data:")) for url in page.requests)
