@@ -9,8 +9,9 @@ from components.shared.cpus import usable_cpus
 from components.shared.sweep import describe_setting, step_name
 from pipelines import executor, sweep, training
 from pipelines.compile import compile_sweep, compile_training
-from pipelines.config import TrainingConfig, describe, resolve
+from pipelines.config import TrainingConfig
 from pipelines.executor_config import ExecutorConfig, describe_executor, resolve_here
+from pipelines.parameters import describe, resolve
 from pipelines.sweep_config import SweepConfig, describe_sweep, resolve_sweep
 
 AT_ONCE = 2  # kfp.local runs no more iterations of a loop at a time

@@ -12,7 +12,8 @@ from components.data_prep.component import data_prep
 from components.executor_train.component import executor_stage
 from components.shared.documents import parse_yaml
 from components.shared.errors import ConfigError, InputError
-from pipelines.config import TrainingConfig, check, describe, parse_setting, read_config
+from pipelines.config import TrainingConfig
+from pipelines.parameters import check, describe, parse_setting, read_config
 
 _FED = {name for each in (data_load, data_prep, executor_stage) for name in each.component_spec.inputs}
 SHARED = tuple(name for name in TrainingConfig.model_fields if name in _FED)

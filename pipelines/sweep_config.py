@@ -15,7 +15,8 @@ from components.shared.errors import ConfigError, InputError
 from components.shared.hyperparameters import check_options
 from components.shared.presets import with_preset
 from components.shared.sweep import describe_setting
-from pipelines.config import TrainingConfig, check, describe, parse_setting, read_config
+from pipelines.config import TrainingConfig
+from pipelines.parameters import check, describe, parse_setting, read_config
 
 _SHOWN = 80  # characters of a wrong value that a message repeats
 _EXAMPLE = '[{"lr0": 0.01}]'

@@ -23,7 +23,8 @@ import yaml
 from components.shared.errors import ConfigError, PipelineError
 from components.shared.files import write_atomically
 from components.shared.presets import with_preset
-from pipelines.config import TrainingConfig, resolve
+from pipelines.config import TrainingConfig
+from pipelines.parameters import resolve
 from pipelines.terminal import print_error, print_line
 
 API_VERSION, KIND = "trainer.kubeflow.org/v1alpha1", "TrainJob"

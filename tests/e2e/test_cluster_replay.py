@@ -6,7 +6,7 @@ from commands import TINY
 from replay import Replay
 
 from pipelines.compile import compile_training
-from pipelines.config import resolve
+from pipelines.parameters import resolve
 
 pytestmark = pytest.mark.e2e
 

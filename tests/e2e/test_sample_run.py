@@ -51,7 +51,7 @@ def test_the_run_folder_has_record_logs_reports_and_index(first: Finished, runs:
     for step in STEPS:
         assert (folder / "logs" / f"{step}.log").is_file()
     index = (folder / "index.html").read_text()
-    assert len(summary["reports"]) == 5
+    assert len(summary["reports"]) == 6
     for report in summary["reports"]:
         assert Path(report).read_text().lower().startswith("<!doctype html>")
         assert f"reports/{Path(report).name}" in index
@@ -89,7 +89,7 @@ def test_a_second_run_reuses_every_unchanged_step_but_publishing(first: Finished
     cached = {step["name"]: step["cached"] for step in second.summary["steps"]}
     assert cached == {step: step != "model_publish" for step in STEPS}
     assert second.summary["metrics"] == first.summary["metrics"]
-    assert len(second.summary["reports"]) == 5
+    assert len(second.summary["reports"]) == 6
 
 
 def test_a_changed_parameter_runs_the_steps_it_matters_to_and_a_gate_not_met_exits_with_3(

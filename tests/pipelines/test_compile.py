@@ -7,7 +7,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipelines import compile as compile_command
-from pipelines.config import TrainingConfig, parameter_type
+from pipelines.config import TrainingConfig
+from pipelines.parameters import parameter_type
 from pipelines.training import STEPS, training
 
 GOLDEN = Path(__file__).parent / "golden" / "training.yaml"

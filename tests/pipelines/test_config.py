@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import ConfigError
-from pipelines import config
+from pipelines import parameters as config
 
 
 def test_settings_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:

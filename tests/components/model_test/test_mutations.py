@@ -251,8 +251,8 @@ def test_what_contradicts_itself_is_refused_although_every_digest_agrees(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (in_inference(confidence=0.5), "way to predict"),
-        (lambda source: (source / "inference.json").unlink(), "way to predict|'src/inference.json' is missing"),
+        (in_inference(confidence=0.5), r"'src/inference.json' .* has other bytes"),
+        (lambda source: (source / "inference.json").unlink(), "'src/inference.json' is missing"),
         (lambda source: (source / "requirements.txt").unlink(), "'src/requirements.txt' is missing"),
         (lambda source: (source / "more.txt").write_text(""), r"'src/more.txt' .* was added later"),
         (lambda source: (source / "service.py").write_text(""), r"'src/service.py' .* has other bytes"),
@@ -260,10 +260,9 @@ def test_what_contradicts_itself_is_refused_although_every_digest_agrees(
     ids=["thresholds", "no thresholds", "file less", "file more", "code"],
 )
 def test_an_archive_that_does_not_agree_with_itself_is_refused_at_once(
-    bento: OpenArchive, resign: Resign, change: Change, says: str
+    resign: Resign, change: Change, says: str
 ) -> None:
     same = resign(lambda _: None)
     change(same.bento / "src")
-    kept = same.manifest.inference if "way" not in says else bento.manifest.inference
     with pytest.raises(ArchiveError, match=says):
-        verify(same.bento, same.manifest.model_copy(update={"inference": kept}))
+        verify(same.bento, same.manifest)
