@@ -53,11 +53,11 @@ def test_training_never_sees_the_test_split_and_evaluation_never_the_trained_mod
         for artifact in tasks["model-train"]["inputs"]["artifacts"].values()
     }
     assert seen == {"train", "val"}
-    producers = {
-        artifact["taskOutputArtifact"]["producerTask"]
+    measured = {
+        (artifact["taskOutputArtifact"]["producerTask"], artifact["taskOutputArtifact"]["outputArtifactKey"])
         for artifact in tasks["model-eval"]["inputs"]["artifacts"].values()
     }
-    assert producers == {"data-prep", "model-pack"}
+    assert measured == {("data-prep", "test"), ("model-pack", "archive"), ("model-train", "start")}
 
 
 def test_images_can_be_set_by_step_and_by_name(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import runpy
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,10 @@ TINY = runpy.run_path(str(Path(__file__).parents[1] / "model_pack" / "tiny_model
 RUNTIMES = ("onnx", "onnx-int8", "torchscript")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_cpu() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads that wait for each other on busy cores take longer than one does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(CPUS, "1")
-        yield
+    monkeypatch.setenv(CPUS, "1")
 
 
 @pytest.fixture(scope="session")
