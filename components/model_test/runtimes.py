@@ -1,18 +1,19 @@
 """Compare what each converted model in the archive finds with what the trained weights find."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from components.model_test.boxes import Comparison, compare_boxes
 from components.model_test.conversions import Converted, compare_conversion
 from components.model_test.evidence import Check
 from components.model_test.limits import Tolerance, tolerance_of
-from components.model_test.predictions import Findings, predict
+from components.model_test.predictions import Findings, predict, predict_with
 from components.shared.archive import OpenArchive
 from components.shared.detection.contract import SPEC, load_spec
 from components.shared.errors import ConfigError, PipelineError, in_one_line
 
 FOLDER = "runtimes"
+MOST_BOXES = 1000  # of an image, where nothing is suppressed: pairs of them are compared
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,19 @@ def compare_runtime(name: str, model: Path, opened: OpenArchive, trained: Findin
             raise
         result = RuntimeResult(name, tolerance, converted, problem=in_one_line(error))
         return result, Check(_title(name), f"not run: {result.problem}", tuple(differences))
-    result, boxes = _result(name, tolerance, converted, trained, found)
+    compared_with, other = (trained, found) if tolerance.overlap else (_unsuppressed(trained), _unsuppressed(found))
+    result, boxes = _result(name, tolerance, converted, compared_with, other)
+    result = replace(result, findings=found)
     compared = f"{result.boxes:,} boxes in {len(trained.samples)} images, {100 * result.agreement:.3g} % agree"
     if converted.compared:
         compared += f"; files {converted.compared}"
     return result, Check(_title(name), compared, (*differences, *boxes), result.numbers)
+
+
+def _unsuppressed(findings: Findings) -> Findings:
+    """The same with whole images and nothing suppressed: of two boxes alike, rounding decides which one is."""
+    how = findings.asked.how.model_copy(update={"iou": 1.0, "tile": 0, "max_det": MOST_BOXES})
+    return predict_with(findings.detector, findings.samples, replace(findings.asked, how=how))
 
 
 def _convert_again(model: Path, folder: Path, name: str) -> Converted:
