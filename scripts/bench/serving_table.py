@@ -73,9 +73,9 @@ def show(found: Mapping[str, Any]) -> None:
     """Print the comparison for a person."""
     print(f"{found['images']} photographs a round, served on the CPU by {found['runtime']}; median (least to most)\n")
     width = max(map(len, found["contestants"])) + 2
-    print(" " * width + "".join(f"{kind:>22}" for kind in _KINDS))
+    print(" " * width + "".join(f"{kind:>26}" for kind in _KINDS))
     for name, measured in found["contestants"].items():
-        print(f"{name:<{width}}" + "".join(f"{_cell(measured[kind]):>22}" for kind in _KINDS))
+        print(f"{name:<{width}}" + "".join(f"{_cell(measured[kind]):>26}" for kind in _KINDS))
     print()
     for name in ("CPU time", "CPU time, weights"):
         print(f"  {name} of an image, bare library / service: {_ratio(found['ratios'][name])}")

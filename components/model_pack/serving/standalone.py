@@ -1,4 +1,4 @@
-"""The same service without BentoML's supervisor, which starts in half the time: run it in the bento's ``src``.
+"""The same service without BentoML's supervisor: run it in the bento's ``src``.
 
 python -m components.model_pack.serving.standalone --port 3000
 """
