@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from components.shared.boxes import corners_to_size
 from components.shared.detection.detector import Detections
 from components.shared.detection.inference import TORCH, Inference
 from components.shared.detection.tiling import Tiling
 from components.shared.errors import InputError, PipelineError, in_one_line
+from components.shared.evaluation.detections import detection_table
 from components.shared.evaluation.outcomes import DETECTIONS
 from components.shared.images import decode
 from components.shared.progress import Notify
@@ -148,7 +148,7 @@ class _Run:
             found = self._contestant.predict(pixels, self._conf)
             # The first image of a turn pays for what the library sets up and for what the others left in the caches.
             (self._latencies if place else self._first).append((time.perf_counter() - started) * 1000)
-            self._frames.append(_table(image_id, found, self._contestant.detector.classes))
+            self._frames.append(detection_table(image_id, found, self._contestant.detector.classes))
 
 
 def _defect(error: Exception) -> bool:
@@ -166,21 +166,3 @@ def _turns(images: Iterator[tuple[int, Pixels]]) -> Iterator[list[tuple[int, Pix
     for first in images:
         most = min(_TURN, max(1, _TURN_PIXELS // first[1][..., 0].size))
         yield [first, *itertools.islice(images, most - 1)]
-
-
-def _table(image_id: int, found: Detections, classes: Sequence[str]) -> pl.DataFrame:
-    x, y, width, height = corners_to_size(found.boxes).T
-    sound = np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1)
-    table = pl.DataFrame(
-        {
-            "image_id": np.full(len(found.scores), image_id, dtype=np.uint32),
-            "category": [classes[label] for label in found.labels.tolist()],
-            "score": found.scores,
-            "x": x,
-            "y": y,
-            "width": width,
-            "height": height,
-        },
-        schema=DETECTIONS,
-    )
-    return table.filter(pl.Series(sound))
