@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prove")]
 Resign = Callable[..., OpenArchive]
 
 
-def servers() -> list[list[str]]:
-    """Commands of the servers this process started and that still run."""
+def servers() -> set[int]:
+    """Process ids of the servers this process started and that still run."""
     children = psutil.Process().children(recursive=True)
-    return [
-        child.cmdline()
-        for child in children
-        if child.status() != psutil.STATUS_ZOMBIE and "bentoml" in str(child.cmdline())
-    ]
+    return {
+        child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE and "bentoml" in str(child.cmdline())
+    }
+
+
+@pytest.fixture
+def no_server_is_left() -> Iterator[None]:
+    """Nothing the test started outlives it; another test file's shared server may run before and after."""
+    before = servers()
+    yield
+    assert servers() <= before
 
 
 def embedded(page: str) -> dict[str, Any]:
@@ -40,6 +46,7 @@ def embedded(page: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.usefixtures("no_server_is_left")
 def test_an_honest_archive_is_proved(model: Path, rich: Path, val: Path, tmp_path: Path) -> None:
     heard: list[float] = []
     noted = json.loads((rich / "manifest.json").read_text())["content_digest"]
@@ -68,7 +75,6 @@ def test_an_honest_archive_is_proved(model: Path, rich: Path, val: Path, tmp_pat
     assert 0 < numbers["latency_p50_ms"] <= numbers["latency_p95_ms"]
     assert len(numbers) < 48
     assert heard == sorted(heard)
-    assert servers() == []
     page = (tmp_path / "r.html").read_text()
     assert "The packed model is the trained one" in page
     assert page.count("data:image/jpeg") == 14
@@ -88,6 +94,7 @@ def in_code(name: str, before: str, after: str) -> Callable[[Path], None]:
     return change
 
 
+@pytest.mark.usefixtures("no_server_is_left")
 @pytest.mark.parametrize(
     ("change", "check", "says"),
     [
@@ -137,7 +144,6 @@ def test_a_service_that_answers_something_else_is_named(
     with serve(changed.bento, tmp_path) as server:
         checks = {each.title: each for each in check_service(found, server, changed.manifest)}
     assert re.search(says, "\n".join(checks[check].differences))
-    assert servers() == []
 
 
 def test_swapped_classes_everywhere_are_named_in_the_report(
