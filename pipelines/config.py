@@ -8,6 +8,15 @@ from components.shared.expression import parse
 from components.shared.hyperparameters import check_options
 from components.shared.presets import TORCHVISION_MODELS, UNSET, is_torchvision, with_preset
 from components.shared.runtimes import check_runtimes
+from pipelines.placement import (
+    ACCELERATOR_PATTERN,
+    DEPLOYMENT_PATTERN,
+    GPU_TOLERATION,
+    QUANTITY_PATTERN,
+    NodeAffinity,
+    NodeSelector,
+    Tolerations,
+)
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Proportion = Annotated[float, Field(ge=0, le=1)]
@@ -161,7 +170,9 @@ class TrainingConfig(BaseModel):
         pattern=r"^(auto|cpu|\d+)$",
         description="auto (a GPU when there is one), cpu, or the number of a GPU: 0.",
     )
-    gpus: int = Field(1, ge=1, le=16, description="GPUs of the node to train on at once.")
+    gpus: int = Field(
+        1, ge=0, le=16, description="GPUs of the node to train on at once; 0: train on CPUs, in a cluster without one."
+    )
     patience: int = Field(
         -1, ge=-1, le=10_000, description="Stop after this many epochs without a better mAP; 0: never; -1: by preset."
     )
@@ -186,7 +197,7 @@ class TrainingConfig(BaseModel):
     runtimes: list[str] = Field(
         default_factory=lambda: ["onnx"],
         description="Faster forms of the model to pack beside its weights, as a JSON list: onnx, onnx-int8, openvino, "
-        "torchscript, tensorrt (with a GPU).",
+        "openvino-bf16 (fast on CPUs that have it), torchscript, tensorrt (with a GPU).",
     )
     serve_runtime: str = Field(
         "auto",
@@ -238,6 +249,37 @@ class TrainingConfig(BaseModel):
         pattern=r"^(https?://[^\s@]+)?$",
         description="Address of a Kubeflow Model Registry to tell of published models; empty: none.",
     )
+    deploy: str = Field(
+        "",
+        pattern=DEPLOYMENT_PATTERN,
+        description="In a cluster: the Deployment that is to serve a new champion, in the run's namespace; empty: none.",
+    )
+    only_if_changed: bool = Field(
+        default=False,
+        description="End at once as unchanged when data, parameters and code are those the champion came from.",
+    )
+    train_cpu: str = Field(
+        "4", pattern=QUANTITY_PATTERN, description="In a cluster: CPUs the training asks for and gets, such as 4."
+    )
+    train_memory: str = Field(
+        "16Gi",
+        pattern=QUANTITY_PATTERN,
+        description="In a cluster: memory the training asks for and gets, /dev/shm included, such as 16Gi.",
+    )
+    accelerator: str = Field(
+        "nvidia.com/gpu", pattern=ACCELERATOR_PATTERN, description="In a cluster: the resource that gpus counts."
+    )
+    node_selector: NodeSelector = Field(
+        default_factory=dict,
+        description='In a cluster: labels of the nodes to train on: {"karpenter.sh/capacity-type": "spot"}.',
+    )
+    tolerations: Tolerations = Field(
+        default_factory=lambda: [dict(GPU_TOLERATION)],
+        description="In a cluster: taints of nodes the training may run on all the same, as a JSON list.",
+    )
+    affinity: NodeAffinity = Field(
+        default_factory=dict, description="In a cluster: node affinity of the training, as Kubernetes writes it in JSON."
+    )
 
     @model_validator(mode="after")
     def _can_be_prepared(self) -> Self:
@@ -266,7 +308,7 @@ class TrainingConfig(BaseModel):
         trainer = "torchvision" if is_torchvision(model) else "ultralytics" if model else ""
         check_options(self.hyperparameters, trainer=trainer)
         batch = int(str(filled["batch"]))
-        if batch > 0 and batch % self.gpus:
+        if batch > 0 and batch % max(1, self.gpus):
             raise ValueError(f"batch={batch} cannot be divided among gpus={self.gpus}: use a multiple of {self.gpus}")
         if self.imgsz and self.imgsz < LEAST_IMGSZ:
             raise ValueError(f"imgsz is {self.imgsz} pixels: use {LEAST_IMGSZ} or more, or 0 for the preset's")

@@ -16,7 +16,7 @@ from components.shared.evaluation.outcomes import with_outcomes
 from components.shared.evaluation.thresholds import threshold_table
 from components.shared.runtimes import SERVE_AUTO
 
-PREFERRED = ("onnx", "openvino", "torchscript", TORCH, "onnx-int8")
+PREFERRED = ("onnx", "openvino", "torchscript", TORCH, "openvino-bf16", "onnx-int8")
 FASTER = 1.25  # how many times as fast a runtime must be to serve in place of one preferred to it
 LEAST_OBJECTS = 20  # ground truth boxes that a threshold is chosen on
 _STEPS = 100  # thresholds are whole hundredths: the same on machines whose scores differ in the sixth place

@@ -32,7 +32,7 @@ def model_pack(
         archive: model.bento and the manifest of what is in it.
         metrics: Accuracy and latency of each runtime.
         report: The runtimes side by side, for a person.
-        runtimes: What to convert the model to: onnx, onnx-int8, openvino, torchscript, tensorrt.
+        runtimes: What to convert the model to: onnx, onnx-int8, openvino, openvino-bf16, torchscript, tensorrt.
         serve_runtime: The runtime that serves on a CPU; auto is the fastest that keeps the accuracy.
         max_drop: mAP50-95 a runtime may lose.
         runtime_images: How many validation images the runtimes are measured on; 0 is all.

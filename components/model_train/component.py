@@ -27,7 +27,7 @@ def model_train(
     freeze: int = 0,
     hyperparameters: dict[str, str] = {},  # noqa: B006 - KFP reads the default from here
     device: str = "auto",
-    gpus: int = 1,
+    gpus: str = "1",
     patience: int = -1,
     max_hours: float = 0.0,
     attempt_hours: float = 0.0,
@@ -64,7 +64,7 @@ def model_train(
         freeze: Freeze this many of the first layers.
         hyperparameters: The library's other hyperparameters, by its names.
         device: auto, cpu, or the number of a GPU.
-        gpus: GPUs of the node to train on at once.
+        gpus: GPUs of the node to train on at once, a number as text; 0: train on CPUs.
         patience: Stop after this many epochs without a better mAP; 0: never; -1: by preset.
         max_hours: Stop with the best weights so far after this many hours; 0: no limit.
         attempt_hours: Save and end one attempt after this many hours; 0: no limit.
@@ -102,7 +102,7 @@ def model_train(
         "freeze": freeze,
         "hyperparameters": hyperparameters,
         "device": device,
-        "gpus": gpus,
+        "gpus": int(gpus),  # text, because Kubeflow's driver takes the count of a resource from text alone
         "patience": patience,
         "max_hours": max_hours,
         "attempt_hours": attempt_hours,

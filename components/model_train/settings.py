@@ -31,6 +31,8 @@ def read_settings(settings: Mapping[str, object], overrides: Mapping[str, object
     filled = with_preset(str(merged["preset"]), merged)
     if merged["start_from"] and not merged["model"]:
         filled["model"] = ""  # the weights know their architecture
+    if filled["gpus"] == 0:
+        filled |= {"gpus": 1, "device": "cpu"}  # one process, on CPUs
     asked = {name: value for name, value in filled.items() if name in _ASKED}
     care = {name: value for name, value in filled.items() if name in _CARE}
     trainer = "torchvision" if is_torchvision(str(filled["model"])) else "ultralytics" if filled["model"] else ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from components.shared.detection.inference import TORCH
 from components.shared.errors import ConfigError
 
-CONVERTIBLE_RUNTIMES = ("onnx", "onnx-int8", "openvino", "torchscript", "tensorrt")
+CONVERTIBLE_RUNTIMES = ("onnx", "onnx-int8", "openvino", "openvino-bf16", "torchscript", "tensorrt")
 SERVE_AUTO = "auto"
 
 

@@ -10,7 +10,7 @@ from components.shared.files import sha256_tree, write_atomically
 
 SPEC = "runtime.json"
 
-RuntimeName = Literal["torch", "torchscript", "onnx", "onnx-int8", "openvino", "openvino-int8", "tensorrt"]
+RuntimeName = Literal["torch", "torchscript", "onnx", "onnx-int8", "openvino", "openvino-bf16", "tensorrt"]
 Layout = Literal["yolo", "end2end", "detr", "boxes"]
 Fit = Literal["letterbox", "longest", "stretch", "none"]
 Precision = Literal["f32", "bf16", "auto"]

@@ -17,8 +17,8 @@ from components.shared.detection.frameworks import Pixels
 from components.shared.detection.tensorrt_build import build_plan
 from components.shared.errors import ArchiveError, ConfigError
 
-# Not openvino-int8: OpenVINO reads an eight-bit ONNX file with errors up to 0.9 in the scores, and no faster.
-CONVERTIBLE = ("torchscript", "onnx", "onnx-int8", "openvino", "tensorrt")
+# No eight-bit OpenVINO: it reads an eight-bit ONNX file with errors up to 0.9 in the scores, and no faster.
+CONVERTIBLE = ("torchscript", "onnx", "onnx-int8", "openvino", "openvino-bf16", "tensorrt")
 OPSET = 18  # later ones lack CUDA kernels in ONNX Runtime, and its quantisation refuses them from 21 on
 INPUT = "images"
 _ONNX = "model.onnx"
@@ -76,6 +76,7 @@ def convert(
         output=conversion.output,
         classes=conversion.classes,
         requirements=engine_requirements(runtime),
+        precision="bf16" if runtime.endswith("-bf16") else "f32",
     )
     spec.save(folder)
     return spec
@@ -154,7 +155,7 @@ def _make(conversion: Conversion, folder: Path, images: Iterable[Pixels], write:
         model = quantise(model, shown, contract=conversion.input, fragile=conversion.fragile)
     if conversion.runtime == "tensorrt":
         return [build_plan(model, conversion.input)]
-    return _to_openvino(model) if conversion.runtime == "openvino" else [model]
+    return _to_openvino(model) if conversion.runtime.startswith("openvino") else [model]
 
 
 def _to_openvino(model: Path) -> list[Path]:

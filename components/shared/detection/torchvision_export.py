@@ -28,7 +28,7 @@ def export(weights: Path, folder: Path, runtime: str, *, imgsz: int, images: Ite
     Args:
         weights: the file that our torchvision training wrote.
         folder: where the files and ``runtime.json`` go.
-        runtime: ``onnx``, ``onnx-int8`` or, for a RetinaNet, ``openvino``.
+        runtime: ``onnx``, ``onnx-int8`` or, for a RetinaNet, ``openvino`` or ``openvino-bf16``.
         imgsz: longest edge in pixels an image is scaled to.
         images: RGB images to calibrate ``onnx-int8`` with.
 
@@ -39,9 +39,9 @@ def export(weights: Path, folder: Path, runtime: str, *, imgsz: int, images: Ite
     if runtime == "torchscript":
         raise ArchiveError("A torchvision model cannot be converted to 'torchscript': use 'onnx' or 'openvino'.")
     loaded = load_weights(weights)
-    if runtime == "openvino" and loaded.architecture.startswith("fasterrcnn"):
+    if runtime.startswith("openvino") and loaded.architecture.startswith("fasterrcnn"):
         raise ArchiveError(
-            f"A {loaded.architecture!r} cannot be converted to 'openvino', whose files differ each time: use 'onnx'."
+            f"A {loaded.architecture!r} cannot be converted to {runtime!r}, whose files differ each time: use 'onnx'."
         )
     conversion = Conversion(
         runtime=runtime,

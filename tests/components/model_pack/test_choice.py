@@ -44,6 +44,8 @@ def detections(*rows: tuple[float, float, float, float, float, int]) -> Detectio
         ({"onnx": 10.0, "openvino": 9.0, "onnx-int8": 5.0}, "onnx-int8"),
         ({"onnx": 10.0, "openvino": 7.0, "onnx-int8": 6.0}, "openvino"),
         ({"torchscript": 10.0}, "torchscript"),
+        ({"onnx": 10.0, "openvino-bf16": 8.1}, "onnx"),
+        ({"onnx": 10.0, "openvino-bf16": 6.0, "onnx-int8": 7.0}, "openvino-bf16"),
     ],
 )
 def test_the_first_of_the_preferred_serves_unless_another_is_much_faster(speeds: dict[str, float], chosen: str) -> None:

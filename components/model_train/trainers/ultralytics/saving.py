@@ -75,10 +75,10 @@ class KeptTraining(Library):  # type: ignore[misc]
                 average[name].copy_(model[name])
 
     def save_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Add an epoch to ``results.csv``, as the library does it; the disk may refuse."""
+        """Add an epoch to ``results.csv``, as the library does it but for the time; the disk may refuse."""
         if not self.results:
-            self.results = ",".join(("epoch", "time", *metrics)) + "\n"
-        row = (self.epoch + 1, self.seconds(), *metrics.values())
+            self.results = ",".join(("epoch", *metrics)) + "\n"
+        row = (self.epoch + 1, *metrics.values())
         self.results += ",".join(f"{value:.6g}" for value in row) + "\n"
         self._write_results()
 

@@ -21,6 +21,10 @@ def without_places(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return known | {name: DEFAULT_CFG_DICT.get(name) for name in PLACES if name in known}
 
 
+# Of a detection head; its class has the empty ones.
+_PREDICTED = frozenset({"anchors", "shape", "shapes", "strides", "valid_mask"})
+
+
 def half_copy(model: Any, state: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - ultralytics ships no types
     """A copy of a model for serving: half precision, on the CPU, every number finite.
 
@@ -37,6 +41,9 @@ def half_copy(model: Any, state: Mapping[str, Any] | None = None) -> Any:  # noq
         model.criterion = criterion
     if state is not None:
         served.load_state_dict(state)
+    for module in served.modules():
+        for name in _PREDICTED & vars(module).keys():  # left there by the last image that was predicted
+            delattr(module, name)
     for parameter in served.parameters():
         parameter.requires_grad = False
     for tensor in served.state_dict().values():

@@ -35,7 +35,7 @@ _KINDS = {
     "onnx": _Kind("onnx_engine", "OnnxEngine", ("onnxruntime",)),
     "onnx-int8": _Kind("onnx_engine", "OnnxEngine", ("onnxruntime",)),
     "openvino": _Kind("openvino_engine", "OpenVinoEngine", ("openvino",)),
-    "openvino-int8": _Kind("openvino_engine", "OpenVinoEngine", ("openvino",)),
+    "openvino-bf16": _Kind("openvino_engine", "OpenVinoEngine", ("openvino",)),
     "tensorrt": _Kind("tensorrt_engine", "TensorRtEngine", ("tensorrt", "torch")),
 }
 

@@ -27,6 +27,7 @@ DATA = REPOSITORY.parent / "shared" / "data"
 COCO = DATA / "weights" / "yolo11n-coco-dequant.pt"
 SHAPES = [(80, 60), (60, 80), (64, 64), (200, 33), (1, 1), (640, 480)]
 FLOAT = ("onnx", "openvino", "torchscript")
+REDUCED = ("onnx-int8", "openvino-bf16")
 
 
 def image(seed: int, width: int = 80, height: int = 60) -> Any:
@@ -39,7 +40,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     model = TINY["make_tiny_model"](folder / "model")
     images = [image(seed) for seed in range(4)]
-    for runtime in (*FLOAT, "onnx-int8"):
+    for runtime in (*FLOAT, *REDUCED):
         export(model / "weights" / "best.pt", folder / "runtimes" / runtime, runtime, imgsz=64, images=images)
     return folder
 
@@ -68,12 +69,18 @@ def test_a_converted_model_finds_what_the_checkpoint_finds(archive: Path, runtim
 
 
 @pytest.mark.slow
-def test_eight_bits_find_nearly_the_same(archive: Path) -> None:
+@pytest.mark.parametrize("runtime", REDUCED)
+def test_fewer_bits_find_nearly_the_same(archive: Path, runtime: str) -> None:
     pixels = image(1)
     (theirs,) = Detector(archive / "model").predict([pixels], conf=0.5)
-    (ours,) = Detector(archive / "model", runtime="onnx-int8").predict([pixels], conf=0.4)
+    (ours,) = Detector(archive / "model", runtime=runtime).predict([pixels], conf=0.4)
     assert ours.scores.size >= theirs.scores.size / 2
     assert abs(ours.scores[0] - theirs.scores[0]) < 0.2
+
+
+def test_the_arithmetic_of_openvino_is_written_down(archive: Path) -> None:
+    found = {name: load_spec(archive / "runtimes" / name).precision for name in ("openvino", "openvino-bf16")}
+    assert found == {"openvino": "f32", "openvino-bf16": "bf16"}
 
 
 def test_several_tensors_at_once_give_what_each_gives_alone(archive: Path) -> None:
@@ -89,7 +96,7 @@ def test_several_tensors_at_once_give_what_each_gives_alone(archive: Path) -> No
 def test_the_same_weights_give_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     weights = archive / "model" / "weights" / "best.pt"
     images = [image(seed) for seed in range(4)]
-    for runtime in (*FLOAT, "onnx-int8"):
+    for runtime in (*FLOAT, *REDUCED):
         again = export(weights, tmp_path / runtime, runtime, imgsz=64, images=images)
         assert again == load_spec(archive / "runtimes" / runtime)
         found = {path.name for path in (tmp_path / runtime).iterdir()}
