@@ -2,7 +2,8 @@
 
 The same photographs, as JPEG files in memory, go through a loop of ``YOLO.predict`` in one process, with the library's
 own number of threads and with all cores, and over HTTP through the service, with the runtime it was packed to serve on
-a CPU and with the weights, from one client and from several. They take turns; what is told is the median of the rounds
+a CPU and with the weights, from one client and from several, started by its own launcher, as an image does it, and by
+``bentoml serve``. They take turns; what is told is the median of the rounds
 and the range. Clients run on the same cores. Where photographs or weights are absent, such of the same size are drawn.
 Exits with 1 when a goal is missed.
 """
@@ -28,6 +29,7 @@ def contestants(packed: Packed, clients: int) -> dict[str, Contestant]:
         "bare, all cores": Bare(packed.weights, all_cores=True),
         "service": Served(packed.bento, packed.served, clients),
         "service, weights": Served(packed.bento, "torch", clients),
+        "bentoml serve": Served(packed.bento, packed.served, clients, supervised=True),
     }
 
 

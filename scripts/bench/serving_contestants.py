@@ -126,10 +126,11 @@ class Served:
     bento: Path
     runtime: str
     clients: int
+    supervised: bool = False
 
     def runs(self, pictures: Sequence[bytes], work: Path) -> Mapping[str, Run]:
         """Two runs of one server."""
-        with serving(self.bento, work, {"DETECTOR_RUNTIME": self.runtime}) as running:
+        with serving(self.bento, work, {"DETECTOR_RUNTIME": self.runtime}, supervised=self.supervised) as running:
             ask(running.address, pictures[: WARM_UP * self.clients], self.clients)
             return {
                 f", {clients} client{'s' * (clients > 1)}": _asked(running, pictures, clients)

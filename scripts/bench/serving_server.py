@@ -17,6 +17,7 @@ import psutil
 MIB = 1 << 20
 READY_SECONDS = 300.0
 LOG = "service.log"
+LAUNCHER = "components.model_pack.serving.standalone"
 _STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.02
 _OK = 200
@@ -56,8 +57,11 @@ class Running:
 
 
 @contextmanager
-def serving(bento: Path, work: Path, settings: Mapping[str, str]) -> Iterator[Running]:
-    """Serve the bento on the CPU and a free loopback port until the block ends; its log is ``work/service.log``."""
+def serving(bento: Path, work: Path, settings: Mapping[str, str], *, supervised: bool = False) -> Iterator[Running]:
+    """Serve the bento on the CPU and a free loopback port until the block ends; its log is ``work/service.log``.
+
+    By its own launcher, as the images do it, or ``supervised`` by ``bentoml serve``.
+    """
     from components.shared.bento import bento_environment  # noqa: PLC0415 - after the caller has set the path
 
     with socket.socket() as probe:
@@ -66,13 +70,13 @@ def serving(bento: Path, work: Path, settings: Mapping[str, str]) -> Iterator[Ru
     home = bento_environment(work / "bentoml-home")
     kept = {name: value for name, value in home.items() if not name.startswith("DETECTOR_")}
     surroundings = kept | {"CUDA_VISIBLE_DEVICES": "", "DETECTOR_DEVICE": "cpu", **settings}
-    command = [sys.executable, "-m", "bentoml", "serve", str(bento), "--host", "127.0.0.1", "--port", str(port)]
+    command = ["-m", "bentoml", "serve", str(bento)] if supervised else ["-m", LAUNCHER]
     began = time.perf_counter()
     with (work / LOG).open("wb") as log:
         process = subprocess.Popen(
-            command,
+            [sys.executable, *command, "--host", "127.0.0.1", "--port", str(port)],
             env=surroundings,
-            cwd=work,
+            cwd=work if supervised else bento / "src",
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
