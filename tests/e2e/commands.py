@@ -11,6 +11,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 TINY = ("epochs=1", "imgsz=64", "batch=8")
+LEAN = (*TINY, "runtimes=[]", "load_seconds=0", "proof_images=2")  # where packing and proof are not what is tested
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TINY, submit
+from commands import LEAN, submit
 
 from components.shared.store import open_store
 
@@ -13,7 +13,7 @@ def test_a_local_run_keeps_its_data_and_models_in_s3(
     tmp_path: Path, s3_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"s3://{s3_server.bucket}/local-run"
-    settings = (*TINY, "sample_images=30", "sample_edge=96", f"store={uri}")
+    settings = (*LEAN, "sample_images=30", "sample_edge=96", f"store={uri}")
     finished = submit("--runs", tmp_path / "runs", settings=settings, **s3_server.environment)
     assert finished.code == 0, finished.err
     for name, value in s3_server.environment.items():
@@ -30,7 +30,7 @@ def test_a_store_that_cannot_be_reached_is_refused_before_anything_starts(tmp_pa
     finished = submit(
         "--runs",
         tmp_path / "runs",
-        settings=(*TINY, "sample_images=20", "sample_edge=96", "store=s3://bucket/x"),
+        settings=(*LEAN, "sample_images=20", "sample_edge=96", "store=s3://bucket/x"),
         AWS_ENDPOINT_URL="http://127.0.0.1:9",
         AWS_ACCESS_KEY_ID="a",
         AWS_SECRET_ACCESS_KEY="b",

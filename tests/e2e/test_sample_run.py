@@ -10,7 +10,7 @@ from components.shared.dataset import Dataset
 from components.shared.store import open_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("sample")]
-SMALL = (*TINY, "sample_images=40", "sample_edge=128")
+SMALL = (*TINY, "sample_images=40", "sample_edge=128", "load_seconds=1", "proof_images=2")
 STEPS = ["data_load", "data_prep", "model_train", "model_pack", "model_eval", "model_test", "model_publish"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT, Finished
+from commands import LEAN, ROOT, Finished
 
 from components.shared.detection.manifest import load_manifest
 from components.shared.files import sha256_tree
@@ -17,7 +17,7 @@ from pipelines.record import RECORD
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("sweep")]
 SETTINGS = [{"lr0": 0.003}, {"lr0": 0.02, "hyperparameters": {"mosaic": 0.0}}]
-COMMON = ("sample_images=40", "sample_edge=96", "epochs=1", "imgsz=64", "batch=8", "min_map50=0")
+COMMON = (*LEAN, "sample_images=40", "sample_edge=96", "min_map50=0")
 
 
 def run_sweep(runs: Path, settings: list[dict[str, Any]], *more: str) -> Finished:
