@@ -432,9 +432,9 @@ def test_a_proof_that_says_it_failed_is_none(local: Store, archive: Path, predic
 def test_a_proof_of_another_archive_is_none(local: Store, archive: Path, predictions: Path, tmp_path: Path) -> None:
     other = make_archive(tmp_path / "two", "two")
     with pytest.raises(ProofError, match=f"is of the archive '{version_of(other)[:12]}', not of 'shapes:"):
-        publish(archive, predictions, local.uri, passed=True, proof=PROOF, proved=version_of(other))
+        publish(archive, predictions, local.uri, passed=True, proof={**PROOF, "digest": version_of(other)})
     assert keys(local) == []
-    assert publish(archive, predictions, local.uri, passed=True, proof=PROOF, proved=version_of(archive)).champion
+    assert publish(archive, predictions, local.uri, passed=True, proof={**PROOF, "digest": version_of(archive)}).champion
 
 
 @dataclass

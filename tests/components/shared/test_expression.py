@@ -139,10 +139,10 @@ def test_what_is_no_part_of_the_grammar_is_refused(text: str) -> None:
     ],
 )
 def test_what_is_too_long_or_too_deep_is_refused_quickly(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ConfigError):
         parse(text)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 PIECES = [*COLUMNS, *FUNCTIONS, "and", "or", "not", "in", "is", "(", ")", "[", "]", ",", "==", "<", "!=", "+", "-", "/"]

@@ -163,10 +163,10 @@ import re, sys, time
 from pathlib import Path
 from components.shared.image_facts import image_facts
 data = Path(sys.argv[1]).read_bytes()
-began = time.perf_counter()
+began = time.process_time()
 problem = image_facts(data, sharpness=True).probe.problem
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-print(time.perf_counter() - began, peak / 1024, problem)
+print(time.process_time() - began, peak / 1024, problem)
 """
 
 

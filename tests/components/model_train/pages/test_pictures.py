@@ -124,11 +124,11 @@ def test_no_training_ends_for_a_picture(tmp_path: Path, caplog: pytest.LogCaptur
 def test_an_ignored_batch_costs_nothing_and_a_kept_one_little(tmp_path: Path) -> None:
     kept, images = FirstBatches(tmp_path, CLASSES), batch(16)
     boxes, labels = [BOX] * 16, [np.array([0])] * 16
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(BATCHES):
         kept.add(images, boxes, labels)
-    assert time.perf_counter() - started < 1.0  # about 0.02 s on an idle machine
-    started = time.perf_counter()
+    assert time.process_time() - started < 1.0  # about 0.02 s on an idle machine
+    started = time.process_time()
     for _ in range(1000):
         kept.add(images, boxes, labels)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
