@@ -46,6 +46,7 @@ def model_pack(
 
     from components.model_pack.options import PackOptions
     from components.model_pack.pack import run
+    from components.shared.run_record import leave_note
     from components.shared.step import run_step
 
     options = PackOptions(
@@ -71,3 +72,4 @@ def model_pack(
     )
     archive.metadata.update(digest=packed.manifest.content_digest, tag=packed.manifest.tag)
     metrics.metadata.update(packed.metrics)
+    leave_note(store, "model_pack", {"versions": {"archive": packed.manifest.tag}})

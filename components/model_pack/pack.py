@@ -7,6 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from components.model_pack.bento import build_bento
 from components.model_pack.compare import Compared, compare_runtimes
 from components.model_pack.conversions import check_device
@@ -14,6 +16,8 @@ from components.model_pack.options import PackOptions
 from components.model_pack.report import runtime_metrics, write_report
 from components.model_pack.requirements import WITH_WEIGHTS, pinned_requirements, write_requirements
 from components.model_pack.samples import read_samples
+from components.model_pack.serving.limits import limits_of
+from components.model_pack.serving.openapi import openapi_document
 from components.model_pack.tar import write_tar
 from components.shared.archive import BENTO, MODEL, SOURCE, VERSION_LENGTH, ArchiveManifest
 from components.shared.detection.engines import engine_code
@@ -31,6 +35,7 @@ __all__ = ["CODE", "PackOptions", "Packed", "pack", "pinned_requirements", "run"
 logger = logging.getLogger(__name__)
 PACKAGE = Path(__file__).resolve().parents[1]  # components/
 SERVICE = Path(__file__).with_name("service.py")
+OPENAPI = "apis/openapi.yaml"  # of the bento
 CODE = (
     "__init__.py",
     "model_pack/__init__.py",
@@ -38,6 +43,7 @@ CODE = (
     "model_pack/serving/about.py",
     "model_pack/serving/app.py",
     "model_pack/serving/draw.py",
+    "model_pack/serving/grpc_inference.proto",
     "model_pack/serving/grpc_inference_pb2.py",
     "model_pack/serving/grpc_server.py",
     "model_pack/serving/grpc_start.py",
@@ -199,7 +205,7 @@ def _build(
         model_digest=trained.digest,
         content_digest=content_digest,
         source_files=source_files,
-        bento_files=_built_files(bento, source_files, tag),
+        bento_files={},
         classes=trained.classes,
         imgsz=trained.imgsz,
         requirements=pinned_requirements(framework, runtimes),
@@ -210,6 +216,9 @@ def _build(
         datasets=trained.datasets,
         code=code_version(),
     )
+    document = yaml.safe_dump(openapi_document(manifest, limits_of({})), sort_keys=False, allow_unicode=True)
+    (bento / OPENAPI).write_text(document, encoding="utf-8")  # BentoML knows its own routes only
+    manifest = manifest.model_copy(update={"bento_files": _built_files(bento, source_files, tag)})
     manifest.save(bento / SOURCE)
     return manifest
 

@@ -60,6 +60,14 @@ def test_the_code_inside_is_the_code_that_measures(archive: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_the_contracts_of_both_ways_of_asking_are_in_the_archive(archive: Path, tmp_path: Path) -> None:
+    bento = open_archive(archive, tmp_path).bento
+    document = yaml.safe_load((bento / "apis" / "openapi.yaml").read_text())
+    assert {"/predict", "/predict/image", "/model", "/readyz"} <= document["paths"].keys()
+    assert list(bento.rglob("grpc_inference.proto"))
+
+
+@pytest.mark.slow
 def test_the_manifest_says_what_is_needed_to_serve_and_to_pass_on(archive: Path) -> None:
     manifest = ArchiveManifest.model_validate_json((archive / "manifest.json").read_bytes())
     assert manifest.tag == f"shapes:{manifest.content_digest[:16]}"
