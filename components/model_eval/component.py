@@ -55,6 +55,7 @@ def model_eval(
     from pathlib import Path
 
     from components.model_eval.evaluate import EvaluateOptions, Inputs, Outputs, confusion_for_kfp, evaluate
+    from components.shared.run_record import leave_note
     from components.shared.step import run_step
 
     options = EvaluateOptions(
@@ -77,9 +78,6 @@ def model_eval(
     predictions.metadata.update(digest=evaluation.digest)
     metrics.metadata.update(evaluation.metrics)
     confusion.log_confusion_matrix(*confusion_for_kfp(evaluation))
-    return (
-        evaluation.passed,
-        "\n".join(evaluation.reasons),
-        evaluation.metrics["map50"],
-        evaluation.metrics["map50_95"],
-    )
+    scores = {name: evaluation.metrics[name] for name in ("map50", "map50_95")}
+    leave_note(store, "model_eval", {"passed": evaluation.passed, "reasons": list(evaluation.reasons), **scores})
+    return (evaluation.passed, "\n".join(evaluation.reasons), scores["map50"], scores["map50_95"])

@@ -1,12 +1,14 @@
 """The report on what goes wrong: kinds of error and what each costs, with pictures of the worst."""
 
+from collections.abc import Sequence
+
 from components.model_eval.error_types import ErrorType
 from components.model_eval.evaluation import Evaluation
 from components.model_eval.examples import FALSE_KINDS, Examples
 from components.model_eval.report_boxes import LEGEND
 from components.model_eval.report_words import counted
 from components.shared.report.charts import Chart, bar_chart
-from components.shared.report.page import Report
+from components.shared.report.page import Picture, Report
 
 NAMES = {kind.value: name for kind, name in FALSE_KINDS.items()} | {ErrorType.MISSED.value: "missed"}
 MEANINGS = {
@@ -64,38 +66,34 @@ def add_examples(report: Report, evaluation: Evaluation, examples: Examples) -> 
     """The sections with pictures."""
     metrics = evaluation.metrics
     legend = f"Left: ground truth, right: predictions at confidence {evaluation.confidence:.2f} · {LEGEND}"
-    missed = metrics["false_negatives"]
-    said = "was missed" if missed == 1 else "were missed"
-    report.section(
-        "Missed objects", f"{counted(missed, 'object', 'objects')} {said}. {legend if examples.missed else ''}"
-    )
-    report.gallery(
+
+    def add(
+        title: str, count: str, shown: Sequence[Picture], caption: str, empty: str, filters: tuple[str, ...] = ()
+    ) -> None:
+        report.section(title, f"{count}. {legend if shown else ''}")
+        report.gallery(shown, caption=caption if shown else "", empty=empty, filters=filters, wide=True)
+
+    missed, wrong, right = (int(metrics[name]) for name in ("false_negatives", "false_positives", "true_positives"))
+    add(
+        "Missed objects",
+        counted(missed, "object was missed", "objects were missed"),
         examples.missed,
-        caption="Those without any prediction, then the largest" if examples.missed else "",
-        empty="No object was missed." if metrics["ground_truths"] else "There is no object to miss.",
-        filters=("class", "why"),
-        wide=True,
+        "Those without any prediction, then the largest",
+        "No object was missed." if metrics["ground_truths"] else "There is no object to miss.",
+        ("class", "why"),
     )
-    wrong = metrics["false_positives"]
-    said = "is wrong" if wrong == 1 else "are wrong"
-    report.section(
-        "False alarms", f"{counted(wrong, 'prediction', 'predictions')} {said}. {legend if examples.false else ''}"
-    )
-    report.gallery(
+    add(
+        "False alarms",
+        counted(wrong, "prediction is wrong", "predictions are wrong"),
         examples.false,
-        caption="The highest scores" if examples.false else "",
-        empty="No prediction is wrong." if metrics["detections"] else "Nothing was predicted.",
-        filters=("class", "error"),
-        wide=True,
+        "The highest scores",
+        "No prediction is wrong." if metrics["detections"] else "Nothing was predicted.",
+        ("class", "error"),
     )
-    right = metrics["true_positives"]
-    said = "is right" if right == 1 else "are right"
-    report.section(
-        "Right predictions", f"{counted(right, 'prediction', 'predictions')} {said}. {legend if examples.right else ''}"
-    )
-    report.gallery(
+    add(
+        "Right predictions",
+        counted(right, "prediction is right", "predictions are right"),
         examples.right,
-        caption="The highest scores" if examples.right else "",
-        empty="No prediction is right.",
-        wide=True,
+        "The highest scores",
+        "No prediction is right.",
     )

@@ -5,11 +5,11 @@ import polars as pl
 from components.model_eval.calibration import wilson_interval
 from components.model_eval.evaluation import Evaluation
 from components.model_eval.report_words import named
+from components.model_eval.slices import LEAST
 from components.shared.report.charts import Chart, Estimate, interval_chart
 from components.shared.report.page import Report
 
 MOST_ROWS = 30
-LEAST = 20  # objects a slice needs to be judged: the default of ``slices.slices``
 _DECILE = "decile"  # sizes again, in tenths; in the table only
 
 

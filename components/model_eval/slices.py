@@ -14,6 +14,7 @@ from components.model_eval.overlaps import Integers, class_codes
 from components.shared.boxes import Flags, Floats
 from components.shared.detection.match import Outcome
 
+LEAST = 20  # ground truth boxes a slice needs to be judged
 SLICES: dict[str, pl.DataType] = {
     "slice": pl.String(),  # kind:name, as ``size:small``
     "kind": pl.String(),  # size, decile, density, tag, border or aspect
@@ -57,7 +58,7 @@ class _Tables:
 
 
 def slices(
-    predictions: pl.DataFrame, truths: pl.DataFrame, images: pl.DataFrame, *, confidence: float, least: int = 20
+    predictions: pl.DataFrame, truths: pl.DataFrame, images: pl.DataFrame, *, confidence: float, least: int = LEAST
 ) -> pl.DataFrame:
     """Recall, precision, F1 and average precision of each slice, columns of ``SLICES``.
 
