@@ -147,11 +147,26 @@ def unpack(bento: Path, target: Path) -> None:
             for member in tar:
                 total += member.size
                 _check_member(member, seen, total, bento)
-                tar.extract(member, target, filter="data")
+                _extract(tar, member, target / member.name)
     except FileNotFoundError as error:
         raise ArchiveError(f"{bento.name!r} is missing from the archive {str(bento.parent)!r}.") from error
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise ArchiveError(f"{str(bento)!r} is not a complete xz tar ({error}): copy the archive again.") from error
+    except OSError as error:
+        raise ArchiveError(f"{str(bento)!r} cannot be unpacked to {str(target)!r}: {error.strerror}.") from error
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """Write a member that was checked; Python before 3.11.4 has no filter for ``TarFile.extract``."""
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    content = tar.extractfile(member)
+    if content is None:
+        raise tarfile.TarError(f"{member.name!r} has no content")
+    with content, target.open("xb") as file:
+        shutil.copyfileobj(content, file, 1 << 20)
 
 
 def verify(bento: Path, manifest: ArchiveManifest) -> None:
