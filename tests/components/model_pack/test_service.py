@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from components.model_pack.serving.standalone import Settings
 from components.shared.detection.detector import Detections, Detector
 from components.shared.images import decode
 
@@ -443,3 +444,11 @@ def test_a_full_queue_asks_to_come_again(standalone: Any) -> None:
     assert {reply.status_code for reply in replies} == {200, 503}
     assert refused[0].headers["retry-after"] == "1"
     error_of(refused[0])
+
+
+def test_an_answers_second_packet_does_not_wait_for_the_client() -> None:
+    shared = Settings("unused:app", host="127.0.0.1", port=0).bind_socket()
+    shared.listen()
+    with shared, socket.create_connection(shared.getsockname()) as client, shared.accept()[0] as accepted:
+        assert client.getpeername() == shared.getsockname()
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
