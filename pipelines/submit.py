@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from components.shared.errors import ConfigError, PipelineError, PreemptedError
+from components.shared.errors import PipelineError, PreemptedError
 from components.shared.hyperparameters import describe_options
 from components.shared.sources import check_source
 from components.shared.sources import settled as settled_source
@@ -22,6 +22,7 @@ from pipelines.display import make_display, steps_table
 from pipelines.executor_config import ExecutorConfig
 from pipelines.precheck import absolute_paths, check_training
 from pipelines.record import RunRecord
+from pipelines.submit_cluster import add_options, check_local, option_parameters, submit_to_cluster
 from pipelines.sweep_config import SweepConfig
 from pipelines.terminal import PatientConsole, print_line
 
@@ -53,6 +54,8 @@ def main(
         return SUCCESS
     console = PatientConsole(stderr=True)
     try:
+        if not options.local:
+            return submit_to_cluster(options, pipeline, console)
         config, chosen = _configure(options, pipeline)
         where = LocalOptions(runs=options.runs.resolve(), reuse=not options.no_cache)
         record, directory = run_local(config, where, make_display(console), pipeline)
@@ -112,10 +115,8 @@ SCORES = (("map50", "mAP50"), ("map50_95", "mAP50-95"))
 
 
 def _configure(options: argparse.Namespace, pipeline: Pipeline[Any]) -> tuple[TrainingConfig, set[str]]:
-    if not options.local:
-        raise ConfigError("Give --local: this release runs pipelines on this machine only.")
-    overrides = {"source": options.data if len(options.data) > 1 else options.data[0]} if options.data else {}
-    config, chosen = pipeline.resolve(options.config, options.set, overrides)
+    check_local(options)
+    config, chosen = pipeline.resolve(options.config, options.set, option_parameters(options))
     check_source(config.source, sql_query=config.sql_query, allow_private_addresses=config.allow_private_addresses)
     settled: dict[str, object] = {
         "source": settled_source(config.source),
@@ -188,6 +189,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-cache", action="store_true", help="run every step, even when nothing changed")
     parser.add_argument("--gate", action="store_true", help="exit with 3 when the quality gate is not met")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of standard output")
+    add_options(parser)
 
 
 def hyperparameter_table() -> str:

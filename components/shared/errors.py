@@ -10,12 +10,15 @@
     ├── StoreError             the object store failed                          (exit 1)
     │   ├── NotFoundError      a key, version or alias is not in the store
     │   ├── ConflictError      somebody else changed it first
+    │   ├── CredentialsError   nothing says who asks the store                 (exit 2)
     │   └── CorruptionError    bytes do not have the digest they should have
     ├── TrainingError          the training cannot start or go on               (exit 1)
     │   ├── DivergedError      the loss is no number any more
     │   ├── OutOfMemoryError   the batch does not fit the memory
     │   ├── CheckpointError    a checkpoint is corrupt or another training's
     │   └── PreemptedError     told to end; what was learned is saved           (exit 75)
+    ├── ClusterError           Kubeflow or Kubernetes failed, or is not reached (exit 1)
+    │   └── ClusterAccessError a wrong host, credential, name or right          (exit 2)
     ├── ArchiveError           a packed model is broken or not what it claims   (exit 1)
     └── ProofError             the packed model differs from the trained one    (exit 1)
 
@@ -74,6 +77,12 @@ class ConflictError(StoreError):
     """Somebody else changed it first."""
 
 
+class CredentialsError(StoreError):
+    """Nothing says who asks the store."""
+
+    exit_code = 2
+
+
 class CorruptionError(StoreError):
     """Bytes do not have the digest they should have."""
 
@@ -98,6 +107,20 @@ class PreemptedError(TrainingError):
     """The training was told to end before it was done; the same step, run again, goes on where it was."""
 
     exit_code = 75  # the system's EX_TEMPFAIL: try again
+
+
+class ClusterError(PipelineError):
+    """Kubeflow or Kubernetes failed, or could not be reached; ``status`` is the answer's HTTP status, 0 without one."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ClusterAccessError(ClusterError):
+    """What was asked of a cluster was refused: a wrong host, credential, name or right."""
+
+    exit_code = 2
 
 
 class ArchiveError(PipelineError):

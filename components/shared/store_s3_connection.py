@@ -9,7 +9,7 @@ from minio import Minio
 from minio.credentials import Credentials, IamAwsProvider, Provider
 from minio.error import MinioException
 
-from components.shared.errors import ConfigError
+from components.shared.errors import ConfigError, CredentialsError
 from components.shared.store_s3_wire import joined
 
 TIMEOUT_VARIABLE = "S3_TIMEOUT_SECONDS"
@@ -83,7 +83,7 @@ class _MachineRole(Provider):  # type: ignore[misc]  # minio comes without types
         try:
             return self._role.retrieve()
         except (MinioException, urllib3.exceptions.HTTPError, OSError, ValueError, KeyError) as error:
-            raise ConfigError(
+            raise CredentialsError(
                 "There are no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,"
                 " or run where a role gives them."
             ) from error
