@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipelines.dataset_commands.output import FAILED, Answer, page
 from pipelines.terminal import PatientConsole, discard, print_line
 
 INTERRUPTED = 130
+STORE = "PIPELINE_STORE"  # the environment variable, which submit reads as well
 Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for what it returns
 Run = Callable[[argparse.Namespace, Store], Answer]
 
@@ -53,7 +55,7 @@ def add_command(
     """A command with ``--store`` and ``--json``; ``text`` says what it does."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(run=run)
-    default = TrainingConfig.model_fields["store"].default
+    default = os.environ.get(STORE) or TrainingConfig.model_fields["store"].default
     parser.add_argument("--store", default=default, metavar="URI", help=f"where they lie (default: {default})")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     return parser

@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines.models_compare import compare_models
-from pipelines.models_export import export_model
-from pipelines.models_look import list_models, show_model
-from pipelines.models_move import promote_model, roll_back
+from pipelines.models.compare import compare_models
+from pipelines.models.export import export_model
+from pipelines.models.look import list_models, show_model
+from pipelines.models.move import promote_model, roll_back
 from pipelines.store_command import add_command, expanded_path, run_command
 
 _VERSION = "NAME, NAME@champion, NAME@version or NAME@ and at least six of a version's first digits"

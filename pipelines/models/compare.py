@@ -13,7 +13,7 @@ from components.shared.model_lineage import Quality
 from components.shared.registry import SHORT, ModelRecord
 from components.shared.store import Store
 from pipelines.dataset_commands.output import Answer, line, names
-from pipelines.models_look import MAIN_METRICS, find, gate_text
+from pipelines.models.look import MAIN_METRICS, find, gate_text
 
 _SAME = 1e-9
 _Pairs = dict[str, tuple[object, object]]

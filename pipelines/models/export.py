@@ -10,7 +10,7 @@ from components.shared.inference_files import new_folder, write_inference_files
 from components.shared.registry import fetch_archive
 from components.shared.store import Store
 from pipelines.dataset_commands.output import Answer, line, size
-from pipelines.models_look import find
+from pipelines.models.look import find
 
 
 def export_model(options: argparse.Namespace, store: Store) -> Answer:

@@ -16,7 +16,7 @@ from components.shared.registry import (
 )
 from components.shared.store import Store
 from pipelines.dataset_commands.output import Answer, line
-from pipelines.models_look import find, gate_text
+from pipelines.models.look import find, gate_text
 
 
 def promote_model(options: argparse.Namespace, store: Store) -> Answer:

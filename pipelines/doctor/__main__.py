@@ -1,0 +1,7 @@
+"""``python -m pipelines.doctor``."""
+
+import sys
+
+from pipelines.doctor.command import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The published models: `python -m pipelines.models`."""

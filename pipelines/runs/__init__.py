@@ -1,0 +1,1 @@
+"""The runs of this machine and of a cluster: `python -m pipelines.runs`."""

@@ -1,0 +1,7 @@
+"""``python -m pipelines.runs``."""
+
+import sys
+
+from pipelines.runs.command import main
+
+sys.exit(main())
