@@ -10,6 +10,7 @@ from components.shared.sweep import describe_setting, step_name
 from pipelines import executor, sweep, training
 from pipelines.compile import compile_sweep, compile_training
 from pipelines.config import TrainingConfig
+from pipelines.dag import as_arguments
 from pipelines.executor_config import ExecutorConfig, describe_executor, resolve_here
 from pipelines.parameters import describe, resolve
 from pipelines.sweep_config import SweepConfig, describe_sweep, resolve_sweep
@@ -54,6 +55,11 @@ class Pipeline(Generic[Config]):
     compile: Callable[[Config, Mapping[str, str]], dict[str, Any]]
 
 
+def _training_steps(config: TrainingConfig) -> list[PlannedStep]:
+    asked = {"change_check": config.only_if_changed, "model_deploy": bool(config.deploy)}
+    return [PlannedStep(step) for step in training.RECORDED if asked.get(step, True)]
+
+
 def _sweep_steps(config: SweepConfig) -> list[PlannedStep]:
     trainings = [
         PlannedStep(step_name("model_train", setting), describe_setting(setting)) for setting in config.settings
@@ -73,8 +79,8 @@ TRAINING: Pipeline[TrainingConfig] = Pipeline(
     kinds=training.STEPS,
     resolve=resolve,
     describe=describe,
-    plan=lambda _config: [PlannedStep(step) for step in training.STEPS],
-    arguments=lambda config: config.model_dump(),
+    plan=_training_steps,
+    arguments=lambda config: as_arguments(config.model_dump()),
     compile=lambda _config, images: compile_training(images),
 )
 

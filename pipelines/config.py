@@ -252,7 +252,7 @@ class TrainingConfig(BaseModel):
     deploy: str = Field(
         "",
         pattern=DEPLOYMENT_PATTERN,
-        description="In a cluster: the Deployment that is to serve a new champion, in the run's namespace; empty: none.",
+        description="In a cluster: the Deployment that is to serve a new champion; empty: none.",
     )
     only_if_changed: bool = Field(
         default=False,
@@ -278,7 +278,7 @@ class TrainingConfig(BaseModel):
         description="In a cluster: taints of nodes the training may run on all the same, as a JSON list.",
     )
     affinity: NodeAffinity = Field(
-        default_factory=dict, description="In a cluster: node affinity of the training, as Kubernetes writes it in JSON."
+        default_factory=dict, description="In a cluster: node affinity of the training, as Kubernetes' own JSON."
     )
 
     @model_validator(mode="after")

@@ -11,7 +11,15 @@ from components.shared.measures import brief, span
 from components.shared.progress import StepProgress
 from pipelines.record import RunRecord, StepRecord
 
-SIGNS = {"pending": "·", "running": "▸", "succeeded": "✓", "failed": "✗", "terminated": "■", "preempted": "↻"}
+SIGNS = {
+    "pending": "·",
+    "running": "▸",
+    "succeeded": "✓",
+    "failed": "✗",
+    "terminated": "■",
+    "preempted": "↻",
+    "skipped": "-",
+}
 STYLES = {
     "pending": "dim",
     "running": "cyan",
@@ -19,6 +27,7 @@ STYLES = {
     "failed": "red",
     "terminated": "yellow",
     "preempted": "yellow",
+    "skipped": "dim",
 }
 
 
@@ -151,8 +160,8 @@ def eta(progress: StepProgress) -> str:
 
 def output_of(step: StepRecord) -> str:
     """What a finished step made, in a few words."""
-    if step.error:
-        return step.error
+    if step.error or step.reason:
+        return step.error or step.reason
     numbers = {name: value for facts in step.metadata.values() for name, value in facts.items()}
     if numbers.get("failed"):
         return f"no model: {numbers['failed']}"
@@ -168,6 +177,7 @@ def output_of(step: StepRecord) -> str:
     parts = {
         "data_load": [number("images", "images"), number("boxes", "boxes"), number("classes", "classes")],
         "data_prep": [number("rejected", "rejected"), number("fixed", "repaired")],
+        "change_check": [str(step.outputs.get("reason", "")) or "there is something to do"],
         "model_train": [score("map50", "validation mAP50")],
         "executor_stage": [number("train_images", "images to train on"), number("val_images", "to validate on")],
         "executor_collect": [score("map", "mAP as the executor measured it")],

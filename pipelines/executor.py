@@ -8,6 +8,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from components.data_load.component import data_load
 from components.data_prep.component import data_prep
 from components.executor_train.component import executor_collect, executor_run, executor_run_here, executor_stage
 from components.shared.errors import PipelineError
+from components.shared.files import write_atomically
+from pipelines.dag import Build, default_of
 from pipelines.executor_config import ExecutorConfig, describe_executor, names
+from pipelines.resources import CLUSTER
 
 NAME = "executor-training"
 STEPS = ("data_load", "data_prep", "executor_stage", "executor_run", "executor_collect")
@@ -26,12 +30,12 @@ PACKAGE = "executor_train"  # the folder of the last three steps
 _KINDS: dict[type, Any] = {list: list[str], dict: dict[str, str]}
 
 
-def _signature() -> inspect.Signature:
+def _signature(pipeline: str) -> inspect.Signature:
     """One pipeline parameter a field of the configuration."""
     fields = ExecutorConfig.model_fields
     parameters = []
     for name in names():
-        default = fields[name].get_default(call_default_factory=True)
+        default = default_of(name, fields[name].get_default(call_default_factory=True), pipeline)
         kind = type(default)
         parameters.append(
             inspect.Parameter(
@@ -44,67 +48,68 @@ def _signature() -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-def _call(component: Any, given: dict[str, Any], **more: Any) -> Any:  # noqa: ANN401 - kfp ships no types
-    """A task of ``component`` that takes each pipeline parameter it has an input of the same name for."""
-    named = {name: given[name] for name in component.component_spec.inputs if name in given}
-    return component(**{**named, **more})
-
-
-def _steps(given: dict[str, Any], run: Callable[[dict[str, Any], Any], Any]) -> None:
-    loaded = _call(data_load, given)
-    prepared = _call(data_prep, given, dataset=loaded.outputs["dataset"])
+def _steps(build: Build, run: Callable[[Build, Any], Any]) -> None:
+    loaded = build.task(data_load)
+    prepared = build.task(data_prep, dataset=loaded.outputs["dataset"])
     splits = {name: prepared.outputs[name] for name in ("train", "val")}
-    staged = _call(executor_stage, given, **splits)
-    ran = run(given, staged.outputs["staged"])
+    staged = build.task(executor_stage, **splits)
+    ran = run(build, staged.outputs["staged"])
     # A failed executor leaves a result too, so a remembered one would fail again without being tried.
     ran.set_caching_options(enable_caching=False)
     left = {"result": ran.outputs["result"], "exit_code": ran.outputs["exit_code"]}
-    _call(executor_collect, given, **splits, **left)
+    build.task(executor_collect, **splits, **left)
 
 
-def _in_its_image(given: dict[str, Any], staged: Any) -> Any:  # noqa: ANN401 - kfp ships no types
-    return _call(executor_run, given, staged=staged).set_container_image(given["image"])
+def _in_its_image(build: Build, staged: Any) -> Any:  # noqa: ANN401 - kfp ships no types
+    return build.task(executor_run, staged=staged).set_container_image(build.given["image"])
 
 
-def _here(given: dict[str, Any], staged: Any) -> Any:  # noqa: ANN401 - kfp ships no types
-    return _call(executor_run_here, given, staged=staged)
+def _here(build: Build, staged: Any) -> Any:  # noqa: ANN401 - kfp ships no types
+    return build.task(executor_run_here, staged=staged)
 
 
-def _dag(run: Callable[[dict[str, Any], Any], Any]) -> Any:  # noqa: ANN401 - kfp ships no types
+def _dag(run: Callable[[Build, Any], Any], pipeline: str = "") -> Any:  # noqa: ANN401 - kfp ships no types
     """The DAG, its executor started by ``run``."""
-    signature = _signature()
+    signature = _signature(pipeline)
 
     def executor(*values: Any) -> None:  # noqa: ANN401 - one value a parameter of the signature
-        _steps(dict(zip(signature.parameters, values, strict=True)), run)
+        _steps(Build(dict(zip(signature.parameters, values, strict=True)), pipeline), run)
 
     rows = "".join(f"    {name}: {text}\n" for name, _, text in describe_executor())
     executor.__doc__ = f"Train with a foreign executor that keeps YMIR's contract.\n\nArgs:\n{rows}"
     executor.__signature__ = signature  # type: ignore[attr-defined] # where KFP reads the parameters from
     executor.__annotations__ = {name: one.annotation for name, one in signature.parameters.items()}
-    return dsl.pipeline(name=NAME, display_name="Train with a foreign executor")(executor)
+    title, settings = "Train with a foreign executor", CLUSTER if pipeline else None
+    return dsl.pipeline(name=NAME, display_name=title, pipeline_config=settings)(executor)
 
 
-executor = _dag(_in_its_image)
+@cache
+def executor() -> Any:  # noqa: ANN401 - kfp ships no types
+    """The DAG for a cluster."""
+    return _dag(_in_its_image, NAME)
+
+
 executor_here = _dag(_here)
 
 
-def compile_executor(image: str, images: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The DAG's IR for a cluster.
+def compile_package(image: str, images: Mapping[str, str] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The DAG's IR for a cluster and the document of its Kubernetes settings.
 
     Args:
         image: the default of the parameter ``image``; empty: who runs the pipeline has to give one.
         images: as for ``compile_training``.
     """
-    from pipelines.compile import compile_dag  # noqa: PLC0415 - it loads the other DAGs
+    from pipelines.compile import compile_dag, sign_code  # noqa: PLC0415 - it loads the other DAGs
 
-    spec = compile_dag(executor, images or {})
+    spec, platform = compile_dag(executor(), images or {})
+    sign_code(spec)
     parameter = spec["root"]["inputDefinitions"]["parameters"]["image"]
     if image:
         parameter["defaultValue"] = image
     else:
         parameter.pop("defaultValue", None)
         parameter.pop("isOptional", None)
-    return spec
+    return spec, platform
 
 
 def compile_here(images: Mapping[str, str]) -> dict[str, Any]:
@@ -114,7 +119,7 @@ def compile_here(images: Mapping[str, str]) -> dict[str, Any]:
 
     own = f"local-python/{PACKAGE}@sha256:{step_digest(PACKAGE)}"
     ours = dict.fromkeys(("executor_stage", "executor_run_here", "executor_collect"), own)
-    return compile_dag(executor_here, {**images, **ours})
+    return compile_dag(executor_here, {**images, **ours})[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,12 +128,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[:1] == ["run"]:
         return _run(given[1:])
     options = _parser().parse_args(given)
-    from pipelines.compile import image_option, write_spec  # noqa: PLC0415 - same
+    from pipelines.compile import dump, image_option  # noqa: PLC0415 - same
     from pipelines.terminal import print_error, print_line  # noqa: PLC0415 - same
 
     try:
         images = dict(image_option(text, STEPS) for text in options.step_image)
-        write_spec(compile_executor(options.image, images), options.output)
+        documents = compile_package(options.image, images)
+        with write_atomically(options.output) as temporary:
+            temporary.write_text("---\n".join(map(dump, documents)), encoding="utf-8")
     except PipelineError as error:
         print_error(error)
         return error.exit_code

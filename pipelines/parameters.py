@@ -17,6 +17,10 @@ SHAPES = {  # in words, what the parameters with a pattern look like
     "name": "at most 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
     "model": f"a file or model name that ends in .yaml, .yml or .pt, or one of {', '.join(TORCHVISION_MODELS)}",
     "device": "auto, cpu, or the number of one GPU, such as 0",
+    "deploy": "the name of a Deployment: at most 63 of a-z, 0-9 and '-'",
+    "train_cpu": "a number of CPUs, such as 4 or 500m",
+    "train_memory": "an amount of memory, such as 16Gi",
+    "accelerator": "a resource of nodes, such as nvidia.com/gpu",
     "model_registry": "an address such as https://registry.example:8080, without a user or password",
 }
 
@@ -111,7 +115,10 @@ def parameter_type(name: str) -> type:
 
 
 def documented(pipeline: Callable[..., None]) -> Callable[..., None]:
-    """Append every parameter's help text to a pipeline's docstring, where KFP's UI takes it from."""
+    """Append every parameter's help text to a pipeline's docstring, where KFP's UI takes it from.
+
+    The UI lists them by name: the IR keeps parameters in a map, and a map in a protobuf has no other order.
+    """
     rows = [f"    {name}: {text}" for name, _, text in describe()]
     pipeline.__doc__ = f"{(pipeline.__doc__ or '').strip()}\n\nArgs:\n" + "\n".join(rows) + "\n"
     return pipeline
@@ -153,7 +160,7 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     place = ".".join(str(part) for part in problem["loc"])
     limits = _limits(name)
     bound = f" (allowed: {limits})" if limits else ""
-    text = str(problem["msg"])
+    text = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch":
         text = f"must be {SHAPES[name]}"
     return f"{place}={problem['input']!r}: {text[0].lower()}{text[1:]}{bound}"

@@ -6,16 +6,17 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from components.shared.files import write_atomically
+from components.shared.run_record import UNCHANGED
 
 RECORD = "run.json"
-StepState = Literal["pending", "running", "succeeded", "failed", "terminated", "preempted"]
+StepState = Literal["pending", "running", "succeeded", "failed", "terminated", "preempted", "skipped"]
 
 
 class StepRecord(BaseModel):
     """One step of a run; ``outputs`` maps an artifact's name to its path and a parameter's to its value.
 
     ``about`` tells in words what a step of several of its kind works on. A ``preempted`` one was told to end and saved
-    what it had: it goes on when the same is run again.
+    what it had: it goes on when the same is run again. A ``skipped`` one was not to be run, for its ``reason``.
     """
 
     name: str
@@ -27,6 +28,7 @@ class StepRecord(BaseModel):
     outputs: dict[str, object] = Field(default_factory=dict)
     metadata: dict[str, dict[str, object]] = Field(default_factory=dict)
     error: str | None = None
+    reason: str = ""
     warnings: list[str] = Field(default_factory=list)
     log: str | None = None
     report: str | None = None
@@ -53,6 +55,7 @@ class RunRecord(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     passed: bool | None = None
     gate: str | None = None
+    unchanged: bool = False
     error: str | None = None
 
     @property
@@ -94,3 +97,26 @@ class RunRecord(BaseModel):
             "reports": [step.report for step in self.steps if step.report],
             "error": self.error,
         }
+
+
+def is_true(value: object) -> bool:
+    """Whether a step's output says yes, in whichever of KFP's forms."""
+    return value in (True, 1.0, "true", "True")
+
+
+def note_skipped(record: RunRecord) -> None:
+    """Say of each step of a run that has succeeded, and that was not to be run, why not."""
+    if record.state != "succeeded":
+        return
+    checked, evaluated = record.find("change_check"), record.find("model_eval")
+    reason = ""
+    if checked and "changed" in checked.outputs and not is_true(checked.outputs["changed"]):
+        record.unchanged, reason = True, UNCHANGED
+    elif evaluated and "passed" in evaluated.outputs and not is_true(evaluated.outputs["passed"]):
+        said = str(evaluated.outputs.get("reasons") or "the quality gate was not met").splitlines()
+        reason = f"not published: {said[0]}"
+    for step in record.steps:
+        if step.state == "pending" and reason:
+            step.state, step.reason = "skipped", reason
+        elif step.state == "pending":
+            record.state, record.error = "failed", f"{step.name} was never run, though every step before it succeeded."

@@ -30,7 +30,7 @@ def write_run_index(record: RunRecord, directory: Path) -> None:
             cached=step.cached,
             report=_relative(step.report, directory),
             log=_relative(step.log, directory),
-            error=step.error or " ".join(step.warnings) or None,
+            error=step.error or step.reason or " ".join(step.warnings) or None,
         )
         for step in record.steps
     ]
@@ -49,7 +49,10 @@ def write_run_index(record: RunRecord, directory: Path) -> None:
 
 def _numbers(record: RunRecord) -> list[Number]:
     level = Level.GOOD if record.state == "succeeded" else Level.BAD
-    numbers = [Number("State", record.state, level=level), Number("Time", f"{record.seconds or 0:.0f} s")]
+    numbers = [
+        Number("State", "unchanged" if record.unchanged else record.state, level=level),
+        Number("Time", f"{record.seconds or 0:.0f} s"),
+    ]
     names = {"map50": "mAP50", "map50_95": "mAP50-95"}
     numbers += [Number(names[name], f"{value:.3f}", note="test split") for name, value in record.metrics.items()]
     if record.passed is not None:

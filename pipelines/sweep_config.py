@@ -21,6 +21,7 @@ from pipelines.parameters import check, describe, parse_setting, read_config
 _SHOWN = 80  # characters of a wrong value that a message repeats
 _EXAMPLE = '[{"lr0": 0.01}]'
 MOST_SETTINGS = 50  # their models travel to one step as one command-line argument, which is limited
+NOT_COMPILED = frozenset({"parallelism", "only_if_changed"})  # a sweep is asked for by a person, to be run
 _TRAINED = {"model" if name == "weights" else name for name in inspect.signature(model_train.python_func).parameters}
 TUNABLE = tuple(name for name in TrainingConfig.model_fields if name in _TRAINED and name != "store")
 """The parameters that may differ from setting to setting: those of the training itself."""
@@ -50,7 +51,7 @@ class SweepConfig(TrainingConfig):
 
     def arguments(self) -> dict[str, object]:
         """The values of the DAG's parameters; ``parallelism`` is compiled in."""
-        return self.model_dump(exclude={"parallelism"})
+        return {**self.model_dump(exclude=set(NOT_COMPILED)), "gpus": str(self.gpus)}
 
 
 def resolve_sweep(
@@ -80,6 +81,8 @@ def check_sweep(values: Mapping[str, object]) -> SweepConfig:
     """
     own = {name: value for name, value in values.items() if name in ("settings", "parallelism")}
     base = check({name: value for name, value in values.items() if name not in own})
+    if base.only_if_changed:
+        raise ConfigError("only_if_changed is for the training pipeline: a sweep is run when somebody asks for it.")
     try:
         return SweepConfig.model_validate({**base.model_dump(), **own})
     except ValidationError as error:
@@ -101,7 +104,7 @@ def describe_sweep() -> list[tuple[str, str, str]]:
             f"{fields['parallelism'].description} [1 to {MOST_SETTINGS}]",
         ),
     ]
-    return own + describe()
+    return own + [row for row in describe() if row[0] not in NOT_COMPILED]
 
 
 def documented_sweep(pipeline: Callable[..., None]) -> Callable[..., None]:

@@ -44,6 +44,7 @@ def data_load(
 
     from components.data_load.load import load
     from components.data_load.options import LoadOptions, SampleOptions
+    from components.shared.run_record import leave_note
     from components.shared.step import run_step
 
     sample = SampleOptions(images=sample_images, edge=sample_edge, seed=seed)
@@ -61,3 +62,4 @@ def data_load(
     loaded = run_step("data_load", store, load, options, store, Path(dataset.path), Path(report.path))
     dataset.metadata.update(digest=loaded.version, name=loaded.dataset.name)
     summary.metadata.update(loaded.counts)
+    leave_note(store, "data_load", {"versions": {"dataset": f"{loaded.dataset.name}@{loaded.version}"}})

@@ -73,6 +73,7 @@ def data_prep(
     from pathlib import Path
 
     from components.data_prep.prepare import PrepareOptions, run
+    from components.shared.run_record import leave_note
     from components.shared.step import run_step
 
     options = PrepareOptions(
@@ -107,3 +108,7 @@ def data_prep(
         part = getattr(prepared, name)
         artifact.metadata.update(digest=part.version, name=part.name, split=name)
     summary.metadata.update(prepared.counts)
+    versions = {
+        name: f"{artifact.metadata['name']}@{artifact.metadata['digest']}" for name, artifact in outputs.items()
+    }
+    leave_note(store, "data_prep", {"versions": versions})

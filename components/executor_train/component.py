@@ -27,7 +27,7 @@ def executor_stage(
     executor_template: str = "",
     executor_config: str = "",
     pretrained: str = "",
-    gpu_count: int = 0,
+    gpu_count: str = "0",
     shm_size: str = "16G",
     longest_edge: int = 0,
     image_format: str = "keep",
@@ -43,7 +43,7 @@ def executor_stage(
         executor_template: Values of the image's training template, as YAML; empty: the image fills its own ones in.
         executor_config: Values that win over the template's, as YAML or JSON.
         pretrained: Weights to start from: a file, a folder or s3://.
-        gpu_count: GPUs the executor may use; 0: none.
+        gpu_count: GPUs the executor may use, a number as text; 0: none.
         shm_size: Shared memory the executor is told it has.
         longest_edge: Scale images down to this longest edge, in pixels; 0: as they are.
         image_format: keep, jpeg or png.
@@ -66,7 +66,7 @@ def executor_stage(
                 template=executor_template,
                 config=executor_config,
                 export_format=export_format,
-                gpu_count=gpu_count,
+                gpu_count=int(gpu_count),
                 shm_size=shm_size,
             ),
             Path(staged.path),
@@ -108,7 +108,7 @@ def executor_run_here(
     exit_code: OutputPath(int),  # type: ignore[valid-type] # what KFP asks for
     image: str = "",
     command: str = "",
-    gpu_count: int = 0,
+    gpu_count: str = "0",
     shm_size: str = "16G",
 ) -> None:
     """Run an executor on this machine, as executor_run does in its image.
@@ -120,7 +120,7 @@ def executor_run_here(
         exit_code: What the executor ended with; executor_collect says what it means.
         image: The image to run with docker or podman, when there is no command.
         command: What starts the executor on this machine, without a container.
-        gpu_count: GPUs the executor may use; 0: none.
+        gpu_count: GPUs the executor may use, a number as text; 0: none.
         shm_size: Shared memory a container gets.
     """
     from pathlib import Path
@@ -135,7 +135,7 @@ def executor_run_here(
         Path(staged.path),
         Path(result.path),
         Path(exit_code),
-        Machine(image=image, command=command, gpu_count=gpu_count, shm_size=shm_size),
+        Machine(image=image, command=command, gpu_count=int(gpu_count), shm_size=shm_size),
     )
 
 

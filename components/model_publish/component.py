@@ -14,8 +14,9 @@ def model_publish(
     proof: Input[Metrics],
     passed: bool,  # noqa: FBT001 - kfp passes it by name
     store: str,
+    basis: str = "",
     model_registry: str = "",
-) -> NamedTuple("Outputs", [("version", str), ("champion", bool)]):  # type: ignore[valid-type] # kfp reads it so
+) -> NamedTuple("Outputs", [("version", str), ("champion", bool), ("model", str)]):  # type: ignore[valid-type] # kfp reads it so
     """Register the archive in the store and, when the gate passed, make it the champion.
 
     Args:
@@ -24,15 +25,19 @@ def model_publish(
         proof: The proof that the archive is what was trained; nothing is published without it.
         passed: Whether the quality gate passed.
         store: Where the registry is.
+        basis: Digest of the data, parameters and code the model came from; kept with it.
         model_registry: Address of a Kubeflow Model Registry that is told as well; empty: none.
 
     Returns:
         version: The model's version in the registry.
         champion: Whether it is the champion now.
+        model: Its name.
     """
+    from dataclasses import asdict
     from pathlib import Path
 
     from components.model_publish.publish import publish
+    from components.shared.run_record import leave_note
     from components.shared.step import run_step
 
     published = run_step(
@@ -43,8 +48,9 @@ def model_publish(
         Path(predictions.path),
         store,
         passed=passed,
-        proof={name: value for name, value in proof.metadata.items() if isinstance(value, float | int)},
-        proved=str(proof.metadata.get("digest", "")),
+        proof=dict(proof.metadata),
+        basis=basis,
         model_registry=model_registry,
     )
-    return (published.version, published.champion)
+    leave_note(store, "model_publish", asdict(published))
+    return (published.version, published.champion, published.name)

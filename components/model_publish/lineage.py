@@ -4,6 +4,7 @@ import hashlib
 import lzma
 import tarfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -60,8 +61,16 @@ def read_model_manifest(archive: Path, manifest: ArchiveManifest) -> ModelManife
     return model
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The run that publishes a model, and the digest of the data, parameters and code it came from."""
+
+    run: str
+    basis: str
+
+
 def describe_lineage(
-    model: ModelManifest, quality: Quality | None, gate: Gate, *, run: str, evaluation: str
+    model: ModelManifest, quality: Quality | None, gate: Gate, origin: Origin, *, evaluation: str
 ) -> Lineage:
     """Put together what is known of a model's origin and its evaluation.
 
@@ -69,11 +78,12 @@ def describe_lineage(
         model: the manifest of the trained model.
         quality: its evaluation, if that was kept.
         gate: what decides whether it may be the champion.
-        run: the run that publishes it.
+        origin: where it comes from.
         evaluation: the folder the evaluation is kept in.
     """
     return Lineage(
-        run=run,
+        run=origin.run,
+        basis=origin.basis,
         code=code_version(),
         framework=model.framework,
         datasets={**model.datasets, **_test_version(quality.facts if quality else {})},

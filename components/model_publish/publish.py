@@ -4,6 +4,7 @@ Below ``models/<name>/versions/<version>/`` lie the archive, its evaluations and
 reader that finds no ``model.json`` finds no version. The version is the archive's content digest.
 """
 
+import json
 import logging
 import os
 import tempfile
@@ -13,14 +14,14 @@ from pathlib import Path
 
 from components.model_publish.gate import decide, overtaken
 from components.model_publish.kubeflow_registry import check_registry, tell_registry
-from components.model_publish.lineage import describe_lineage, read_model_manifest, read_quality
+from components.model_publish.lineage import Origin, describe_lineage, read_model_manifest, read_quality
 from components.shared.alias_history import Why, move_noted
 from components.shared.aliases import find_alias
 from components.shared.archive import BENTO, ArchiveManifest, load_archive_manifest
 from components.shared.detection.manifest import MANIFEST
 from components.shared.errors import ConflictError, ProofError
 from components.shared.files import digest_of_digests, sha256_file, sha256_tree
-from components.shared.model_lineage import Quality
+from components.shared.model_lineage import Gate, Quality
 from components.shared.progress import Notify, silent
 from components.shared.registry import (
     CHAMPION,
@@ -28,6 +29,7 @@ from components.shared.registry import (
     SHORT,
     ModelRecord,
     archive_key,
+    basis_key,
     find_record,
     model_key,
     read_record,
@@ -63,8 +65,8 @@ def publish(
     store_uri: str,
     *,
     passed: bool,
-    proof: Mapping[str, float],
-    proved: str = "",
+    proof: Mapping[str, object],
+    basis: str = "",
     model_registry: str = "",
     notify: Notify = silent,
 ) -> Published:
@@ -78,8 +80,9 @@ def publish(
         predictions: the evaluation's folder; kept under its own digest.
         store_uri: where the registry is.
         passed: whether the quality gate passed; an evaluation that says otherwise has the last word.
-        proof: numbers of the proof that the archive is what was trained; empty means it was not proved.
-        proved: content digest of the archive the proof is of; empty: not known.
+        proof: numbers of the proof that the archive is what was trained, and as ``digest`` the content digest of the
+            archive it is of, where that is known; empty means it was not proved.
+        basis: digest of the data, parameters and code the model came from; empty: not known.
         model_registry: address of a Kubeflow Model Registry that is told as well; empty: none.
         notify: hears how far it is.
 
@@ -92,9 +95,11 @@ def publish(
     check_registry(model_registry)
     store = open_store(store_uri)
     manifest = load_archive_manifest(archive)
-    _check_proof(manifest, proof, proved)
+    numbers = {name: float(value) for name, value in proof.items() if isinstance(value, int | float)}
+    _check_proof(manifest, numbers, str(proof.get("digest", "")))
     quality = read_quality(predictions, manifest)
-    record = _describe(archive, predictions, quality, passed=passed, proof=proof)
+    origin = Origin(run=os.environ.get(RUN_ID, ""), basis=basis)
+    record = _describe(archive, predictions, quality, decide(quality, passed=passed), origin, numbers)
     root = version_key(record.name, record.version)
     notify(0.1, "keeping the archive")
     kept = find_record(store, record.name, record.version) or record
@@ -106,6 +111,8 @@ def publish(
     logger.info("%s %s", "registered" if created else "already registered", record)
     if not created:
         _forget_archive(store, record)
+    if basis:
+        store.create(basis_key(record.name, record.version, basis), json.dumps({"run": origin.run}).encode())
     published = _crown(store, record, quality)
     if model_registry:
         notify(0.9, "telling the model registry")
@@ -124,15 +131,20 @@ def _check_proof(manifest: ArchiveManifest, proof: Mapping[str, float], proved: 
 
 
 def _describe(
-    archive: Path, predictions: Path, quality: Quality | None, *, passed: bool, proof: Mapping[str, float]
+    archive: Path,
+    predictions: Path,
+    quality: Quality | None,
+    gate: Gate,
+    origin: Origin,
+    proof: Mapping[str, float],
 ) -> ModelRecord:
     """The record of an archive, once everything that speaks of it was found to speak of it."""
     manifest = load_archive_manifest(archive)
     lineage = describe_lineage(
         read_model_manifest(archive, manifest),
         quality,
-        decide(quality, passed=passed),
-        run=os.environ.get(RUN_ID, ""),
+        gate,
+        origin,
         evaluation=digest_of_digests(sha256_tree(predictions))[:16],
     )
     return ModelRecord(

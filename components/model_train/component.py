@@ -78,14 +78,13 @@ def model_train(
         seed: Seed of the training.
         overrides: Parameters that differ in this training of a sweep; they win over the others.
     """
-    import os
     from pathlib import Path
 
     from components.model_train.model_folder import Outputs
     from components.model_train.setting import train_setting
     from components.model_train.settings import read_settings
     from components.model_train.train import Place, train_model
-    from components.shared.step import RUN_ID, run_step
+    from components.shared.step import run_name, run_step
     from components.shared.sweep import step_name
 
     settings = {
@@ -115,7 +114,7 @@ def model_train(
         "image_format": image_format,
         "seed": seed,
     }
-    place = Place(run_id=os.environ.get(RUN_ID, "unnamed"), step=step_name("model_train", overrides))
+    place = Place(run_id=run_name(), step=step_name("model_train", overrides))
     outputs = Outputs(Path(model.path), Path(report.path), Path(start.path))
     told = run_step(
         place.step,

@@ -1,7 +1,6 @@
 """Train a detector on a prepared dataset and leave a model folder that proves what is in it."""
 
 import logging
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from components.shared.errors import PipelineError
 from components.shared.materialise import ImageOptions, materialise
 from components.shared.progress import Announce, silent
 from components.shared.splits import check_splits, keep_test_image
-from components.shared.step import RUN_ID, UNNAMED
+from components.shared.step import run_name
 from components.shared.store import Store, open_store
 
 logger = logging.getLogger(__name__)
@@ -95,7 +94,7 @@ def train_model(
 
 
 def _own_place() -> Place:
-    return Place(run_id=os.environ.get(RUN_ID, UNNAMED))
+    return Place(run_id=run_name())
 
 
 def make_plan(

@@ -12,6 +12,7 @@ from components.shared.errors import CorruptionError
 from components.shared.store import Store
 
 QUALITY = "quality.json"
+CODE = "PIPELINE_CODE"  # digest of the steps' code and images, as it was compiled in; empty: that of the code here
 _PROJECT = "kubeflow-detection-pipeline"
 _CODE_SUFFIXES = frozenset({".py", ".j2"})
 _SHOWN_DIGITS = 12
@@ -32,6 +33,7 @@ class Lineage(BaseModel):
 
     Attributes:
         run: the pipeline run that published it.
+        basis: digest of the data, parameters and code it came from, for schedules that run only when these change.
         code: release and digest of this project's code that published it.
         framework: the trainer that made the weights.
         datasets: versions of the datasets by split (``train``, ``val`` and ``test``).
@@ -46,6 +48,7 @@ class Lineage(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run: str = ""
+    basis: str = ""
     code: str = ""
     framework: str = ""
     datasets: dict[str, str] = Field(default_factory=dict)

@@ -90,6 +90,14 @@ def archive_key(record: ModelRecord) -> str:
     return f"{home}/{record.bento_sha256}" if record.schema_version >= _BY_DIGEST else home
 
 
+def basis_key(name: str, version: str, basis: str) -> str:
+    """What lies here says that the version was made from data, parameters and code of that digest.
+
+    One version may be made from many: its record, never rewritten, names the first only.
+    """
+    return f"{version_key(name, version)}/bases/{basis}.json"
+
+
 def model_names(store: Store) -> tuple[str, ...]:
     """Models that have at least one published version, sorted."""
     return tuple(sorted({key[1] for key in _records(store, "models/")}))

@@ -15,6 +15,7 @@ from components.shared.store import Store, open_store
 
 RUN_ID = "PIPELINE_RUN_ID"  # which run this step belongs to; in a cluster from the pod's label
 UNNAMED = "unnamed"  # the run of whoever does not say which
+POD, NODE = "PIPELINE_POD", "PIPELINE_NODE"  # in a cluster: where this step runs, for its log
 LOG_DIRECTORY = "PIPELINE_LOG_DIR"  # where a local run wants each step's output
 DEBUG = "PIPELINE_DEBUG"  # set: tracebacks of expected errors too
 
@@ -34,9 +35,11 @@ def run_step(
     A ``PipelineError`` ends the process with its exit code and its sentence as the last line; anything else is a
     defect and ends it with a traceback and exit code 1.
     """
-    _start_logging(step)
+    start_logging(step)
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that clean-up runs
-    reporter = Reporter(_progress_store(store), os.environ.get(RUN_ID, UNNAMED), step)
+    if pod := os.environ.get(POD):
+        logger.info("%s in pod %s on node %s", step, pod, os.environ.get(NODE, "?"))
+    reporter = Reporter(_progress_store(store), run_name(), step)
     reporter.start()
     try:
         result = work(*arguments, notify=reporter.notify, **named)
@@ -55,6 +58,11 @@ def run_step(
     return result
 
 
+def run_name() -> str:
+    """The run this process belongs to; ``UNNAMED`` when nobody said, or the pod has no such label."""
+    return os.environ.get(RUN_ID) or UNNAMED
+
+
 def _progress_store(uri: str) -> Store | None:
     try:
         return open_store(uri)
@@ -62,7 +70,8 @@ def _progress_store(uri: str) -> Store | None:
         return None  # the step itself says what is wrong with the store
 
 
-def _start_logging(step: str) -> None:
+def start_logging(step: str) -> None:
+    """Send what this process says to standard error, or to the step's file where a local run wants it."""
     directory = os.environ.get(LOG_DIRECTORY)
     if directory:
         path = Path(directory) / f"{step}.log"

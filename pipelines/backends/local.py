@@ -25,7 +25,7 @@ from pipelines.code import step_digest
 from pipelines.compile import write_spec
 from pipelines.config import TrainingConfig
 from pipelines.display import Display
-from pipelines.record import RunRecord, StepRecord
+from pipelines.record import RunRecord, StepRecord, is_true, note_skipped
 from pipelines.run_pages import copy_reports, write_run_index
 
 POLL = 0.2  # seconds between two looks at the run
@@ -65,6 +65,8 @@ def run_local(
     Raises:
         ConfigError: the folder of runs cannot be written.
     """
+    if config.deploy:
+        raise ConfigError(f"deploy={config.deploy!r} rolls a Deployment of a cluster: leave it empty here.")
     run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     directory = (options.runs / run_id).resolve()
     _make_folder(directory, options.runs)
@@ -206,10 +208,20 @@ class _Watch:
     def read_events(self) -> None:
         """Take in what the child has told since the last look."""
         for event in self._new_events():
-            step = self._record.step(str(event["step"]))
+            step = self._step(str(event["step"]), failed=event["event"] == "failed")
+            if step is None:
+                continue
             self._apply(step, event)
             self._record.save(self._directory)
             self._display.changed(self._record, step)
+
+    def _step(self, name: str, *, failed: bool) -> StepRecord | None:
+        """The record of a step; ``None`` for one that people are not shown, unless it failed."""
+        step = self._record.find(name)
+        if step is None and failed:
+            step = StepRecord(name=name, log=str(self._directory / "logs" / f"{name}.log"))
+            self._record.steps.append(step)
+        return step
 
     def _new_events(self) -> Iterator[dict[str, object]]:
         with (self._directory / EVENTS).open(encoding="utf-8") as handle:
@@ -289,11 +301,12 @@ class _Watch:
                 record.error = failed.error if failed and failed.error else self._own_failure()
                 if failed and failed.state == "running":
                     failed.state, failed.finished, failed.error = "failed", time.time(), record.error
+        note_skipped(record)
         evaluation = record.find("model_eval") or StepRecord(name="")
         metrics = evaluation.metadata.get("metrics", {})
         record.metrics = {name: float(str(metrics[name])) for name in ("map50", "map50_95") if name in metrics}
         if "passed" in evaluation.outputs:
-            record.passed = evaluation.outputs["passed"] in (True, 1.0, "true", "True")
+            record.passed = is_true(evaluation.outputs["passed"])
         record.finished = time.time()
         copy_reports(record, self._directory)
         write_run_index(record, self._directory)

@@ -25,6 +25,7 @@ import components.artifacts  # noqa: F401 - registers the artifact classes with 
 from components.shared.files import write_atomically
 from components.shared.sweep import step_name
 from pipelines.backends.local_cache import ContentCache
+from pipelines.backends.local_conditions import use_own_conditions
 
 EVENTS = "events.jsonl"
 SPEC = "pipeline.yaml"
@@ -50,6 +51,7 @@ def run(directory: Path, cache_root: Path, *, reuse: bool) -> int:
     events = Events(directory / EVENTS)
     arguments = json.loads((directory / ARGUMENTS).read_text(encoding="utf-8"))
     _report_tasks(events)
+    use_own_conditions()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"kfp\.")
     local.init(
         runner=local.SubprocessRunner(use_venv=False),

@@ -17,7 +17,7 @@ from components.artifacts import BentoArchive, Predictions, TrainedModel
 from components.shared.dataset import Dataset
 from pipelines import sweep, training
 
-STEPS = tuple(dict.fromkeys((*training.STEPS, *sweep.STEPS)))
+STEPS = tuple(dict.fromkeys((*training.RECORDED, *sweep.STEPS, "run_record")))
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "ultralytics", "bentoml", "polars", "cv2", "numpy", "PIL")
 

@@ -7,10 +7,11 @@ import pytest
 from commands import TINY, Finished, submit
 
 from components.shared.dataset import Dataset
+from components.shared.run_record import read_outcome
 from components.shared.store import open_store
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("sample")]
-SMALL = (*TINY, "sample_images=40", "sample_edge=128", "load_seconds=1", "proof_images=2")
+SMALL = (*TINY, "sample_images=40", "sample_edge=128", "load_seconds=1", "proof_images=2", "min_map50=0")
 STEPS = ["data_load", "data_prep", "model_train", "model_pack", "model_eval", "model_test", "model_publish"]
 
 
@@ -102,3 +103,19 @@ def test_a_changed_parameter_runs_the_steps_it_matters_to_and_a_gate_not_met_exi
     assert {name for name, reused in cached.items() if not reused} == {"model_eval", "model_publish"}
     assert changed.summary["passed"] is False
     assert changed.summary["state"] == "succeeded"
+    assert {step["name"]: step["state"] for step in changed.summary["steps"]}["model_publish"] == "skipped"
+    record = read_outcome(open_store(f"file://{runs}/store"), changed.summary["run_id"])
+    assert record is not None
+    assert record.gate is not None
+    assert "below the 0.9999 the gate asks for" in record.gate.reasons[0]
+
+
+def test_a_run_that_changes_nothing_ends_as_unchanged_when_asked_to(first: Finished, runs: Path) -> None:
+    assert first.code == 0
+    again = submit("--runs", runs, settings=(*SMALL, "only_if_changed=true"))
+    assert again.code == 0, again.err
+    states = {step["name"]: step["state"] for step in again.summary["steps"]}
+    assert states == dict.fromkeys(STEPS[2:], "skipped") | dict.fromkeys((*STEPS[:2], "change_check"), "succeeded")
+    record = read_outcome(open_store(f"file://{runs}/store"), again.summary["run_id"])
+    assert record is not None
+    assert record.state == "unchanged"

@@ -17,7 +17,7 @@ from components.shared.errors import ArchiveError, ConfigError
 from components.shared.files import sha256_tree
 from components.shared.inference_files import inference_files
 from pipelines import image_source
-from pipelines.container_build import Build, containerize, dockerfile, labels
+from pipelines.container_build import Build, containerize, dockerfile, labels, start_command
 from pipelines.containerize import main as containerize_main
 from pipelines.extract import extract
 from pipelines.extract import main as extract_main
@@ -133,10 +133,20 @@ def test_nothing_of_the_archive_becomes_an_instruction(archive: Path) -> None:
     assert "EXPOSE 3000" in text.splitlines()
     assert "RUN" not in text
     assert manifest.name not in text
-    assert "pip install" in dockerfile(Build(PINNED, "detector:1", install=True), manifest)
+    installing = dockerfile(Build(PINNED, "detector:1", install=True), manifest)
+    assert "install --no-cache-dir --no-deps -r /home/bentoml/bento/src/requirements.txt" in installing
     assert labels(Build(PINNED, "detector:1"), manifest)["detection-pipeline.licences"] == (
         'The "weights" are $free, and so is the rest.'
     )
+
+
+def test_an_archive_that_has_its_own_launcher_is_started_by_it(archive: Path) -> None:
+    manifest = load_archive_manifest(archive)
+    launcher = {"components/model_pack/serving/standalone.py": "0" * 64}
+    newer = manifest.model_copy(update={"source_files": manifest.source_files | launcher})
+    assert start_command(manifest)[:4] == ["python3", "-m", "bentoml", "serve"]
+    assert start_command(newer)[:3] == ["python3", "-m", "components.model_pack.serving.standalone"]
+    assert start_command(newer)[3:] == ["--host", "0.0.0.0", "--port", "3000"]
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +200,8 @@ def test_a_real_image_says_what_is_in_it_and_runs_as_nobody_special(base: str, a
     assert "3000/tcp" in told["ExposedPorts"]
     assert told["Labels"]["detection-pipeline.content-digest"] == manifest.content_digest
     assert told["Labels"]["org.opencontainers.image.base.digest"] == base.partition("@")[2]
-    assert told["Cmd"][:4] == ["python", "-m", "bentoml", "serve"]
+    assert told["Cmd"][:4] == ["python3", "-m", "bentoml", "serve"]
+    assert told["StopSignal"] == "SIGTERM"
 
 
 @pytest.mark.slow

@@ -79,6 +79,8 @@ def test_the_time_left_is_told_as_people_say_it_and_not_at_all_when_it_is_next_t
             {},
             "499 tensors, 36 boxes equal",
         ),
+        ("change_check", {}, {"changed": False, "reason": "Unchanged: same."}, "Unchanged: same."),
+        ("change_check", {}, {"changed": True, "reason": ""}, "there is something to do"),
         ("model_publish", {}, {"version": "ab" * 32, "champion": True}, "abababababab, is the champion"),
         ("model_publish", {}, {"version": "ab" * 32, "champion": False}, "abababababab"),
         ("model_publish", {}, {"version": "ab" * 32, "champion": "false"}, "abababababab"),
@@ -91,6 +93,11 @@ def test_a_finished_step_says_what_it_made(
     name: str, metadata: dict[str, dict[str, object]], outputs: dict[str, object], text: str
 ) -> None:
     assert output_of(StepRecord(name=name, metadata=metadata, outputs=outputs)) == text
+
+
+def test_a_skipped_step_says_why() -> None:
+    skipped = StepRecord(name="model_publish", state="skipped", reason="not published: mAP50 is 0.1.")
+    assert output_of(skipped) == "not published: mAP50 is 0.1."
 
 
 def test_a_failed_step_says_why_instead_of_what_it_made() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.errors import PreemptedError, TrainingError
+from components.shared.errors import ConfigError, PreemptedError, TrainingError
 from components.shared.progress import Reporter
 from components.shared.store import open_store
 from pipelines.backends import local
 from pipelines.backends.local import _Watch
 from pipelines.backends.local_worker import EVENTS
+from pipelines.config import TrainingConfig
 from pipelines.display import PlainDisplay
 from pipelines.record import RunRecord, StepRecord
 from pipelines.terminal import PatientConsole
@@ -150,3 +151,64 @@ def wait_for(folder: Path, pattern: str) -> list[Path]:
         time.sleep(0.05)
     time.sleep(0.3)  # it is being written
     return found
+
+
+def told(folder: Path, *events: dict[str, object]) -> None:
+    with (folder / EVENTS).open("a") as handle:
+        handle.writelines(json.dumps({"time": 5.0, "outputs": {}, **event}) + "\n" for event in events)
+
+
+def test_a_step_that_people_are_not_shown_is_not_in_the_record_unless_it_fails(watch: _Watch, tmp_path: Path) -> None:
+    told(tmp_path, {"event": "started", "step": "run_record"}, {"event": "succeeded", "step": "run_record"})
+    watch.read_events()
+    told(tmp_path, {"event": "started", "step": "change_check"}, {"event": "failed", "step": "change_check"})
+    watch.read_events()
+    watch.close(1)
+    run = RunRecord.model_validate_json((tmp_path / "run.json").read_text())
+    assert run.find("run_record") is None
+    assert run.step("change_check").state == "failed"
+    assert run.state == "failed"
+
+
+def test_a_step_behind_a_gate_that_was_not_met_is_skipped_with_the_reason(watch: _Watch, tmp_path: Path) -> None:
+    watch._record.steps.append(StepRecord(name="model_publish"))
+    passed = {"passed": False, "reasons": "mAP50 is 0.1, below 0.5.\nAnother."}
+    told(
+        tmp_path,
+        *({"event": "succeeded", "step": step} for step in ("model_train", "model_pack")),
+        {"event": "succeeded", "step": "model_eval", "outputs": passed},
+    )
+    watch.read_events()
+    watch.close(0)
+    run = RunRecord.model_validate_json((tmp_path / "run.json").read_text())
+    published = run.step("model_publish")
+    assert (run.state, run.passed) == ("succeeded", False)
+    assert (published.state, published.reason) == ("skipped", "not published: mAP50 is 0.1, below 0.5.")
+    assert "not published: mAP50 is 0.1, below 0.5." in (tmp_path / "index.html").read_text()
+
+
+def test_steps_that_were_left_out_for_no_reason_fail_the_run(watch: _Watch, tmp_path: Path) -> None:
+    """kfp.local takes a condition that it cannot evaluate for False and says that the run succeeded."""
+    told(tmp_path, {"event": "succeeded", "step": "model_train"})
+    watch.read_events()
+    watch.close(0)
+    run = RunRecord.model_validate_json((tmp_path / "run.json").read_text())
+    assert (run.state, run.error) == ("failed", "model_eval was never run, though every step before it succeeded.")
+
+
+def test_a_run_that_had_nothing_to_do_says_so(watch: _Watch, tmp_path: Path) -> None:
+    watch._record.steps.insert(0, StepRecord(name="change_check"))
+    outputs = {"changed": False, "reason": "Unchanged: the champion came from the same."}
+    told(tmp_path, {"event": "succeeded", "step": "change_check", "outputs": outputs})
+    watch.read_events()
+    watch.close(0)
+    run = RunRecord.model_validate_json((tmp_path / "run.json").read_text())
+    assert (run.state, run.unchanged) == ("succeeded", True)
+    assert {step.state for step in run.steps[1:]} == {"skipped"}
+
+
+def test_a_deployment_is_refused_on_this_machine(tmp_path: Path) -> None:
+    display = PlainDisplay(PatientConsole(stderr=True))
+    with pytest.raises(ConfigError, match="deploy='serving' rolls a Deployment of a cluster"):
+        local.run_local(TrainingConfig(deploy="serving"), local.LocalOptions(tmp_path), display)
+    assert list(tmp_path.iterdir()) == []

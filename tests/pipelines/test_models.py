@@ -13,7 +13,7 @@ from components.shared.alias_history import Why, read_moves
 from components.shared.files import sha256_file
 from components.shared.registry import find_champion, read_record
 from components.shared.store import Store, open_store
-from pipelines.models import main
+from pipelines.models.command import main
 
 SMALL: dict[str, Any] = runpy.run_path(
     str(Path(__file__).parents[1] / "components" / "model_publish" / "small_archive.py")

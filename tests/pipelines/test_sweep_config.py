@@ -122,11 +122,17 @@ def test_settings_that_are_no_yaml_are_refused() -> None:
 
 def test_the_arguments_of_the_dag_are_json_and_leave_parallelism_out() -> None:
     arguments = SweepConfig().arguments()
-    assert set(arguments) == set(SweepConfig.model_fields) - {"parallelism"}
+    assert set(arguments) == set(SweepConfig.model_fields) - {"parallelism", "only_if_changed"}
     assert json.loads(json.dumps(arguments)) == arguments
 
 
 def test_every_parameter_of_the_sweep_is_described_its_own_first() -> None:
     names = [name for name, _, _ in describe_sweep()]
     assert names[:2] == ["settings", "parallelism"]
-    assert set(names) == set(SweepConfig.model_fields)
+    assert set(names) == set(SweepConfig.model_fields) - {"only_if_changed"}
+
+
+def test_a_sweep_is_not_skipped_for_being_unchanged() -> None:
+    with pytest.raises(ConfigError, match="only_if_changed is for the training pipeline"):
+        check_sweep({"only_if_changed": "true"})
+    assert "only_if_changed" not in {name for name, _, _ in describe_sweep()}

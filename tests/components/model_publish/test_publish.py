@@ -434,7 +434,8 @@ def test_a_proof_of_another_archive_is_none(local: Store, archive: Path, predict
     with pytest.raises(ProofError, match=f"is of the archive '{version_of(other)[:12]}', not of 'shapes:"):
         publish(archive, predictions, local.uri, passed=True, proof={**PROOF, "digest": version_of(other)})
     assert keys(local) == []
-    assert publish(archive, predictions, local.uri, passed=True, proof={**PROOF, "digest": version_of(archive)}).champion
+    proved = {**PROOF, "digest": version_of(archive)}
+    assert publish(archive, predictions, local.uri, passed=True, proof=proved).champion
 
 
 @dataclass

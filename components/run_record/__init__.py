@@ -1,0 +1,1 @@
+"""The exit handler: what is kept of a run, however it ended."""
