@@ -1,30 +1,39 @@
 """An OCI image of the service in a packed model, built with the container tool that is there."""
 
-import os
+import json
+import logging
 import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from components.shared.archive import SOURCE, ArchiveManifest
-from components.shared.errors import ArchiveError, ConfigError, PipelineError
+from components.shared.errors import ArchiveError, ConfigError
 from components.shared.inference_files import open_packed
 from components.shared.oci.bento import CONTENT_LABEL
+from pipelines.container_libraries import compare_libraries
+from pipelines.container_tool import Recipe, check_base, find_tool
+from pipelines.image_context import normalise
 
-TOOLS = ("buildah", "podman", "docker")
 HOME = "/home/bentoml/bento"
 USER = "10001:0"  # group 0, so that it runs under any user id a cluster chooses
 PORT = 3000
 OCI, DOCKER = "oci", "docker-archive"
+LAUNCHER = "components.model_pack.serving.standalone"  # the routes without a supervisor, which a cluster is already
 _LABELS = "detection-pipeline"
-_DIGEST = re.compile(r"[A-Za-z0-9][\w.:/-]*@sha256:[0-9a-f]{64}", re.ASCII)
-_NAMED = re.compile(r"[A-Za-z0-9][\w.:/@-]*", re.ASCII)
+_NOT_THE_SAME = (
+    "The image %r %s, other than what the model was measured with: give --install, or build the base anew"
+    " with scripts/build-images."
+)
 _TAG = re.compile(r"[a-z0-9][a-z0-9._/-]*(:[0-9]+/[a-z0-9._/-]+)?(:[\w][\w.-]{0,127})?", re.ASCII)
-_SECONDS = 3600
-_TAIL = 600
+_PYTHON = "/opt/python"  # a base may not want libraries among its own
+_SECRETS = (
+    "--mount=type=secret,id=pip,target=/etc/pip.conf"
+    " --mount=type=secret,id=ca,target=/etc/ssl/certs/ca-certificates.crt"
+)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ class Build:
         output: ``oci:DIR`` or ``docker-archive:FILE``; empty where it only goes into the tool's own store.
         install: install the archive's requirements into the image; else the base has them.
         allow_tag: take a base that is not pinned.
+        secrets: files the installation may read, by name: ``pip`` (a pip.conf) and ``ca`` (certificates).
     """
 
     base: str
@@ -46,6 +56,7 @@ class Build:
     output: str = ""
     install: bool = False
     allow_tag: bool = False
+    secrets: Mapping[str, Path] = field(default_factory=dict)
 
     def checked(self) -> "Build":
         """The same with a tool that is installed, once everything about it can be used.
@@ -53,20 +64,12 @@ class Build:
         Raises:
             ConfigError: something cannot; the message says what.
         """
-        if not _DIGEST.fullmatch(self.base) and not (self.allow_tag and _NAMED.fullmatch(self.base)):
-            raise ConfigError(
-                f"The base image {self.base!r} is not pinned by its digest: write NAME@sha256:DIGEST, or give"
-                " --allow-tag for one that may change."
-            )
+        check_base(self.base, allow_tag=self.allow_tag)
         if not _TAG.fullmatch(self.tag):
             raise ConfigError(f"{self.tag!r} is no name of an image: write one such as 'detector:1'.")
-        if self.tool not in {"", *TOOLS}:
-            raise ConfigError(f"The tool {self.tool!r} is not known: choose one of {', '.join(TOOLS)}.")
-        tool = self.tool or next((name for name in TOOLS if shutil.which(name)), "")
-        if not tool or not shutil.which(tool):
-            raise ConfigError(f"{tool or 'No container tool'} is not installed: install one of {', '.join(TOOLS)}.")
+        tool = find_tool(self.tool).name
         self._check_output(tool)
-        return Build(self.base, self.tag, tool, self.output, self.install, self.allow_tag)
+        return replace(self, tool=tool)
 
     def _check_output(self, tool: str) -> None:
         kind, separator, place = self.output.partition(":")
@@ -92,11 +95,28 @@ def containerize(archive: Path, build: Build) -> ArchiveManifest:
         opened = open_packed(archive, work)
         context = work / "context"
         shutil.copytree(opened.bento, context / "bento", copy_function=shutil.copyfile)
-        _normalise(context)
-        (context / "Dockerfile").write_text(dockerfile(build, opened.manifest), encoding="utf-8")
-        _run(_build_command(build, opened.manifest, context), build.tool)
-        for command in _output_commands(build, work):
-            _run(command, command[0])
+        normalise(context)
+        file = context / "Dockerfile"
+        file.write_text(dockerfile(build, opened.manifest), encoding="utf-8")
+        tool = find_tool(build.tool)
+        tool.build(
+            Recipe(
+                context=context,
+                file=file,
+                tag=build.tag,
+                arguments={},
+                labels=labels(build, opened.manifest),
+                secrets=build.secrets if build.install else {},
+                network=build.install,
+                epoch=0,  # the same archive gives the same image
+            )
+        )
+        requirements = opened.bento / SOURCE / "requirements.txt"
+        pins = requirements.read_text(encoding="utf-8", errors="replace") if requirements.is_file() else ""
+        if differs := compare_libraries(tool, build.tag, pins):
+            logger.warning(_NOT_THE_SAME, build.tag, differs)
+        if build.output:
+            tool.export(build.tag, _target(build))
     return opened.manifest
 
 
@@ -108,24 +128,40 @@ def dockerfile(build: Build, manifest: ArchiveManifest) -> str:
     """
     if build.install and f"{SOURCE}/requirements.txt" not in manifest.files:
         raise ArchiveError(f"{manifest.tag!r} has no requirements.txt, so nothing can be installed: leave --install.")
-    requirements = f"{HOME}/{SOURCE}/requirements.txt"
-    # Since schema 2 the file names everything, with hashes; what a library asks for beside it is not to be resolved.
-    complete = " --no-deps" if manifest.schema_version > 1 else ""
-    install = f"RUN python -m pip install --no-cache-dir --disable-pip-version-check{complete} -r {requirements}"
     lines = [
         f"FROM {build.base}",
         "USER 0:0",
         f"COPY bento/ {HOME}/",
-        *([install] if build.install else []),
+        *(_installation(manifest) if build.install else []),
         "ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1",
         "ENV HOME=/tmp BENTOML_HOME=/tmp/bentoml BENTOML_DO_NOT_TRACK=True",
         f"WORKDIR {HOME}/{SOURCE}",
         f"USER {USER}",
         f"EXPOSE {PORT}",
+        "STOPSIGNAL SIGTERM",
         "ENTRYPOINT []",
-        f'CMD ["python", "-m", "bentoml", "serve", "{HOME}", "--host", "0.0.0.0", "--port", "{PORT}"]',
+        f"CMD {json.dumps(start_command(manifest))}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def start_command(manifest: ArchiveManifest) -> list[str]:
+    """What starts the service: its own launcher, or BentoML where the archive is older than that."""
+    address = ["--host", "0.0.0.0", "--port", str(PORT)]  # noqa: S104 - a container's own
+    if f"{SOURCE}/{LAUNCHER.replace('.', '/')}.py" in manifest.files:
+        return ["python3", "-m", LAUNCHER, *address]
+    return ["python3", "-m", "bentoml", "serve", HOME, *address]
+
+
+def _installation(manifest: ArchiveManifest) -> list[str]:
+    # Since schema 2 the file names everything, with hashes; what a library asks for beside it is not to be resolved.
+    complete = " --no-deps" if manifest.schema_version > 1 else ""
+    pip = f"python3 -m pip --python {_PYTHON}/bin/python3 --disable-pip-version-check install --no-cache-dir"
+    make = f"python3 -m venv --without-pip {_PYTHON}"
+    return [
+        f"RUN {_SECRETS} {make} && {pip}{complete} -r {HOME}/{SOURCE}/requirements.txt",
+        f"ENV PATH={_PYTHON}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ]
 
 
 def labels(build: Build, manifest: ArchiveManifest) -> dict[str, str]:
@@ -144,40 +180,8 @@ def labels(build: Build, manifest: ArchiveManifest) -> dict[str, str]:
     return {key: " ".join(value.split()) for key, value in found.items() if value}
 
 
-def _build_command(build: Build, manifest: ArchiveManifest, context: Path) -> list[str]:
-    described = [f"--label={key}={value}" for key, value in labels(build, manifest).items()]
-    same = [] if build.tool == "docker" else ["--timestamp=0"]  # the same archive gives the same image
-    network = [] if build.install else ["--network=none"]
-    file = f"--file={context / 'Dockerfile'}"
-    return [build.tool, "build", *same, *network, *described, file, f"--tag={build.tag}", str(context)]
-
-
-def _output_commands(build: Build, work: Path) -> list[list[str]]:
-    """What brings the built image to where it was asked for."""
+def _target(build: Build) -> str:
+    """Where the built image was asked for, as skopeo names it."""
     kind, _, place = build.output.partition(":")
-    if not place:
-        return []
     tag = build.tag if ":" in build.tag.rpartition("/")[2] else f"{build.tag}:latest"
-    target = f"oci:{place}:{tag.rpartition(':')[2]}" if kind == OCI else f"docker-archive:{place}:{tag}"
-    if build.tool != "docker":
-        return [[build.tool, "push", build.tag, target]]
-    saved = str(work / "saved.tar") if kind == OCI else place
-    copy = ["skopeo", "copy", "--quiet", f"docker-archive:{saved}", target]
-    return [["docker", "save", "-o", saved, tag], *([copy] if kind == OCI else [])]
-
-
-def _normalise(context: Path) -> None:
-    """Modes for any user to read, and one time, so that the image depends on the content alone."""
-    for path in [context, *context.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() or path.suffix == ".sh" else 0o644)
-        os.utime(path, (0, 0))
-
-
-def _run(command: Sequence[str], tool: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise PipelineError(f"{tool} did not end within {_SECONDS} s: look at what it waits for.") from error
-    if done.returncode:
-        tail = " ".join((done.stdout + done.stderr).split())[-_TAIL:]
-        raise PipelineError(f"{tool} {command[1]} failed with code {done.returncode}: {tail}")
+    return f"oci:{place}:{tag.rpartition(':')[2]}" if kind == OCI else f"docker-archive:{place}:{tag}"

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.shared.errors import PipelineError
-from pipelines.container_build import PORT, TOOLS, Build, containerize
+from pipelines.container_build import PORT, Build, containerize
+from pipelines.container_tool import TOOLS
 from pipelines.dataset_commands.output import line, page
 from pipelines.terminal import print_error
 
@@ -17,8 +18,14 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: 0 success, 1 the archive is broken or the tool failed, 2 bad input, 130 stopped."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
-    build = Build(options.base, options.tag, options.tool, options.output, options.install, options.allow_tag)
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s", stream=sys.stderr)
+    secrets = {name: path for name, path in {"pip": options.pip_conf, "ca": options.ca}.items() if path}
+    build = Build(
+        *(options.base, options.tag, options.tool, options.output),
+        install=options.install,
+        allow_tag=options.allow_tag,
+        secrets=secrets,
+    )
     try:
         manifest = containerize(options.archive, build)
     except PipelineError as error:
@@ -39,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/containerize",
         description="Build a container image that serves a packed model.",
-        epilog="The base image has Python and, without --install, the archive's requirements.",
+        epilog="The base image has Python and, without --install, the archive's requirements, as the image 'serving' of"
+        " scripts/build-images does.",
     )
     parser.add_argument(
         "archive", type=Path, metavar="ARCHIVE", help="a folder with model.bento and manifest.json, or a .bento"
@@ -51,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         "--output", default="", metavar="KIND:PATH", help="also write it as oci:DIR or docker-archive:FILE"
     )
     parser.add_argument("--install", action="store_true", help="install the archive's requirements (needs a network)")
+    parser.add_argument("--pip-conf", type=Path, metavar="FILE", help="pip's settings for --install; in no layer")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="certificates to trust for --install; in no layer")
     parser.add_argument("--allow-tag", action="store_true", help="take a base image that is not pinned by its digest")
     return parser
 

@@ -13,6 +13,7 @@ from components.executor_train.component import executor_stage
 from components.shared.documents import parse_yaml
 from components.shared.errors import ConfigError, InputError
 from pipelines.config import TrainingConfig
+from pipelines.dag import as_arguments
 from pipelines.parameters import check, describe, parse_setting, read_config
 
 _FED = {name for each in (data_load, data_prep, executor_stage) for name in each.component_spec.inputs}
@@ -87,7 +88,7 @@ class ExecutorConfig(TrainingConfig):
 
     def arguments(self) -> dict[str, object]:
         """The values of the DAG's parameters."""
-        return self.model_dump()
+        return as_arguments(self.model_dump())
 
 
 def names() -> tuple[str, ...]:
