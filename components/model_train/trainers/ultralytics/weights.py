@@ -44,6 +44,8 @@ def half_copy(model: Any, state: Mapping[str, Any] | None = None) -> Any:  # noq
     for module in served.modules():
         for name in _PREDICTED & vars(module).keys():  # left there by the last image that was predicted
             delattr(module, name)
+        if vars(module).get("_end2end") is False:  # the same as without it, and there once a validation has been
+            del module._end2end  # noqa: SLF001 - the library has no other name for it
     for parameter in served.parameters():
         parameter.requires_grad = False
     for tensor in served.state_dict().values():
