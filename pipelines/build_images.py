@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.table import Table
 
 from components.shared.errors import ConfigError, PipelineError
-from pipelines.container_tool import TOOLS, find_tool
 from pipelines.dataset_commands.output import line, page, size
-from pipelines.image_build import HOW_TO_PIN, IMAGES_FILE, KEYS, ROOT, USUAL, Order, build_images
-from pipelines.image_style import check_dockerfiles
+from pipelines.images.build import HOW_TO_PIN, IMAGES_FILE, KEYS, ROOT, USUAL, Order, build_images
+from pipelines.images.style import check_dockerfiles
+from pipelines.images.tool import TOOLS, find_tool
 from pipelines.terminal import print_error
 
 BASE_VARIABLE = "PIPELINE_BASE_IMAGE"

@@ -174,7 +174,8 @@ def _package(options: argparse.Namespace) -> "Package":
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipelines.compile", description=f"{__doc__.rpartition('``: ')[2][:-1].capitalize()}."
+        prog="python -m pipelines.compile",
+        description="Write a pipeline as a cluster takes it: KFP's IR and the settings for Kubernetes.",
     )
     parser.add_argument(
         "--pipeline", choices=("training", "sweep"), default="training", help="which DAG (default: training)"

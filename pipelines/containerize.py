@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.shared.errors import PipelineError
-from pipelines.container_build import PORT, Build, containerize
-from pipelines.container_tool import TOOLS
 from pipelines.dataset_commands.output import line, page
+from pipelines.images.container import PORT, Build, containerize
+from pipelines.images.tool import TOOLS
 from pipelines.terminal import print_error
 
 INTERRUPTED = 130

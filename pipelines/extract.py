@@ -10,7 +10,7 @@ from pathlib import Path
 from components.shared.errors import ArchiveError, PipelineError
 from components.shared.inference_files import new_folder, write_inference_files
 from pipelines.dataset_commands.output import line, page
-from pipelines.image_source import open_source
+from pipelines.images.source import open_source
 from pipelines.terminal import print_error
 
 INTERRUPTED = 130

@@ -182,7 +182,8 @@ _KILLED = "It was ended before it could say why; out of memory and a lost node a
 
 def _progress(store: Store, run: str) -> dict[str, StepProgress]:
     prefix = f"progress/{run}/"
-    names = [entry.key.removeprefix(prefix).removesuffix(".json") for entry in store.list(prefix)]
+    files = (entry.key.removeprefix(prefix) for entry in store.list(prefix))
+    names = [file.removesuffix(".json") for file in files if file.endswith(".json") and "/" not in file]
     found = {name: read_progress(store, run, name) for name in names if name != SELF}
     return {name: progress for name, progress in found.items() if progress}
 

@@ -16,8 +16,8 @@ from proved import Proved, Tell
 
 from components.shared.errors import PipelineError
 from components.shared.files import sha256_tree
-from pipelines.container_build import Build, containerize, start_command
 from pipelines.extract import extract
+from pipelines.images.container import Build, containerize, start_command
 
 TAG = "localhost/detection-pipeline/proved:proof"
 _SECONDS = 180

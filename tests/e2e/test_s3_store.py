@@ -13,13 +13,13 @@ def test_a_local_run_keeps_its_data_and_models_in_s3(
     tmp_path: Path, s3_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = f"s3://{s3_server.bucket}/local-run"
-    settings = (*LEAN, "sample_images=30", "sample_edge=96", f"store={uri}")
+    settings = (*LEAN, "sample_images=30", "sample_edge=96", "min_map50=0", f"store={uri}")
     finished = submit("--runs", tmp_path / "runs", settings=settings, **s3_server.environment)
     assert finished.code == 0, finished.err
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     keys = {found.key.split("/")[0] for found in open_store(uri).list("")}
-    assert keys == {"checkpoints", "datasets", "models", "progress", "shards"}
+    assert keys == {"checkpoints", "datasets", "models", "progress", "runs", "shards"}
     assert not (tmp_path / "runs" / "store").exists()
     secrets = {value for name, value in s3_server.environment.items() if "SECRET" in name}
     kept = "".join(path.read_text(errors="replace") for path in (tmp_path / "runs").rglob("*") if path.is_file())

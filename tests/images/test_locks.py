@@ -12,8 +12,8 @@ from packaging.utils import canonicalize_name
 from components.model_pack.requirements import REQUIREMENTS
 from components.shared.detection.engines import engine_requirements
 from components.shared.errors import ConfigError
-from pipelines import image_locks
-from pipelines.image_locks import LOCKED, LOCKS, SERVING, is_in_step, main, pins_of, requirements_of
+from pipelines.images import locks as image_locks
+from pipelines.images.locks import LOCKED, LOCKS, SERVING, is_in_step, main, pins_of, requirements_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

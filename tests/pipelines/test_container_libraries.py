@@ -1,9 +1,9 @@
 """What an image holds is compared with what the archive asks for."""
 
 from components.shared.errors import PipelineError
-from pipelines.container_libraries import allowed_versions, compare_libraries, differing
-from pipelines.container_tool import Tool
-from pipelines.image_sbom import Distribution, Inventory
+from pipelines.images.libraries import allowed_versions, compare_libraries, differing
+from pipelines.images.sbom import Distribution, Inventory
+from pipelines.images.tool import Tool
 
 HELD = Inventory(
     python=(

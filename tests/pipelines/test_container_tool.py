@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.errors import ConfigError, PipelineError
-from pipelines.container_tool import Recipe, Tool, check_base, find_tool
+from pipelines.images.tool import Recipe, Tool, check_base, find_tool
 
 TAG = "localhost/tool-test:1"
 

@@ -16,11 +16,11 @@ from components.shared.archive import load_archive_manifest
 from components.shared.errors import ArchiveError, ConfigError
 from components.shared.files import sha256_tree
 from components.shared.inference_files import inference_files
-from pipelines import image_source
-from pipelines.container_build import Build, containerize, dockerfile, labels, start_command
 from pipelines.containerize import main as containerize_main
 from pipelines.extract import extract
 from pipelines.extract import main as extract_main
+from pipelines.images import source as image_source
+from pipelines.images.container import Build, containerize, dockerfile, labels, start_command
 
 ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = runpy.run_path(str(ROOT / "tests/components/model_publish/small_archive.py"))

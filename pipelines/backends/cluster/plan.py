@@ -141,9 +141,10 @@ def _missing(declared: Mapping[str, Any]) -> object:
 
 def _package(pipeline: Pipeline[Any], config: TrainingConfig, *, caching: bool) -> Package:
     (kind,) = (kind for kind, name in NAMES.items() if name == pipeline.name)
+    fixed = all(kind_of(one) in {Kind.LOCAL, Kind.SAMPLE} for one in split_sources(config.source))
     if isinstance(config, SweepConfig):
-        return build_package(kind, parallelism=config.parallelism, caching=caching)
-    return build_package(kind, caching=caching)
+        return build_package(kind, parallelism=config.parallelism, caching=caching, fixed_source=fixed)
+    return build_package(kind, caching=caching, fixed_source=fixed)
 
 
 def _store(config: TrainingConfig, chosen: set[str]) -> str:

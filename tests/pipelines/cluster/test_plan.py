@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components.shared.errors import ConfigError, PipelineError
 from pipelines.backends.cluster.plan import Wishes, differing, make_plan
-from pipelines.catalogue import EXECUTOR, SWEEP, TRAINING
+from pipelines.catalogue import EXECUTOR, SWEEP, TRAINING, Pipeline
 from pipelines.packages import Package, build_package
 
 STORE = "store=s3://bucket/prefix"
@@ -121,3 +122,16 @@ def test_the_gpus_of_this_machine_do_not_matter() -> None:
 def test_a_store_that_pods_cannot_see_is_refused(store: str) -> None:
     with pytest.raises(ConfigError, match=r"s3://bucket/prefix"):
         make_plan(TRAINING, Wishes(settings=(f"store={store}",) if store else ()))
+
+
+@pytest.mark.parametrize(("source", "kept"), [("sample://workbench", True), ("s3://bucket/images", False)])
+@pytest.mark.parametrize("pipeline", [TRAINING, SWEEP], ids=["training", "sweep"])
+def test_only_a_source_that_never_changes_is_taken_from_the_clusters_cache(
+    pipeline: Pipeline[Any], source: str, kept: bool
+) -> None:
+    settings = (f"source={source}", "store=s3://bucket/store")
+    text = make_plan(pipeline, Wishes(settings=settings)).package.text
+    spec = next(iter(yaml.load_all(text, Loader=yaml.CSafeLoader)))
+    dags = [spec["root"], *spec["components"].values()]
+    (load,) = [dag["dag"]["tasks"]["data-load"] for dag in dags if "data-load" in dag.get("dag", {}).get("tasks", {})]
+    assert bool(load.get("cachingOptions", {}).get("enableCache")) is kept

@@ -76,7 +76,7 @@ def test_a_run_is_started_with_what_differs_from_the_defaults(kfp: KfpStub, run:
     assert kfp.experiments[started.experiment_id].display_name == made["experiment"] == "detector-training"
     version = kfp.versions[started.pipeline_version_reference.pipeline_version_id]
     assert version.name == made["version"]
-    assert kfp.packages[version.pipeline_version_id] == compiled_once("training", caching=True).text
+    assert kfp.packages[version.pipeline_version_id] == compiled_once("training", caching=True, fixed_source=True).text
     assert "warning" not in err
     assert list(Path.home().iterdir()) == []
 
@@ -156,7 +156,7 @@ def test_a_dry_run_shows_everything_and_sends_nothing(
     arguments = ["--host", kfp.url, "--set", STORE, "--data", str(data), "--gpus", "1", "--set", "epochs=7"]
     assert submit.main([*arguments, "--dry-run"]) == 0
     out = capsys.readouterr().out
-    digest, package = look_at(data.resolve()).digest, compiled_once("training", caching=True)
+    digest, package = look_at(data.resolve()).digest, compiled_once("training", caching=True, fixed_source=True)
     for words in (f"s3://bucket/prefix/raw/{digest}/", "3 files", "epochs=7", package.digest, *IMAGES.values()):
         assert words in out or "serving" in words
     assert kfp.requests == []

@@ -7,8 +7,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from components.shared.errors import PipelineError
-from pipelines.container_tool import Tool
-from pipelines.image_sbom import Inventory, take_inventory
+from pipelines.images.sbom import Inventory, take_inventory
+from pipelines.images.tool import Tool
 
 _SHOWN = 5
 _PINNED = re.compile(r"^[A-Za-z0-9][^\n\\#]*==[^\n\\#]*", re.MULTILINE)

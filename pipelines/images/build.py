@@ -9,12 +9,12 @@ from pathlib import Path
 
 from components.shared.errors import ConfigError
 from components.shared.files import write_atomically
-from pipelines.container_tool import Recipe, Tool, check_base
-from pipelines.image_context import Revision, build_context, read_revision
-from pipelines.image_locks import LOCKS, is_in_step
-from pipelines.image_sbom import sbom, take_inventory
+from pipelines.images.context import Revision, build_context, read_revision
+from pipelines.images.locks import LOCKS, is_in_step
+from pipelines.images.sbom import sbom, take_inventory
+from pipelines.images.tool import Recipe, Tool, check_base
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"steps": "steps-python", "trainer": "trainer-python", "serving": "serving", "executor": "ymir-executor"}
 """What the components and the manifests call each image."""
 USUAL = ("steps", "trainer", "serving")
@@ -98,7 +98,7 @@ def build_images(order: Order, tool: Tool, root: Path = ROOT) -> Iterator[Built]
 def _check(order: Order, revision: Revision) -> None:
     if not order.base:
         raise ConfigError(
-            f"--base is missing: give a Debian image with Python 3.11.4 or later by its digest ({HOW_TO_PIN})."
+            f"--base is missing: give a Debian image with Python 3.11 or later by its digest ({HOW_TO_PIN})."
         )
     check_base(order.base, allow_tag=order.allow_tag)
     unknown = [name for name in order.images if name not in KEYS]

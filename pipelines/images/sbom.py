@@ -11,9 +11,9 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.shared.errors import ConfigError, PipelineError
-from pipelines.container_tool import Tool
+from pipelines.images.tool import Tool
 
-INVENTORY = Path(__file__).resolve().parents[1] / "images" / "inventory.py"
+INVENTORY = Path(__file__).resolve().parents[2] / "images" / "inventory.py"
 
 
 class Distribution(BaseModel):

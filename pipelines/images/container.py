@@ -13,9 +13,9 @@ from components.shared.archive import SOURCE, ArchiveManifest
 from components.shared.errors import ArchiveError, ConfigError
 from components.shared.inference_files import open_packed
 from components.shared.oci.bento import CONTENT_LABEL
-from pipelines.container_libraries import compare_libraries
-from pipelines.container_tool import Recipe, check_base, find_tool
-from pipelines.image_context import normalise
+from pipelines.images.context import normalise
+from pipelines.images.libraries import compare_libraries
+from pipelines.images.tool import Recipe, check_base, find_tool
 
 HOME = "/home/bentoml/bento"
 USER = "10001:0"  # group 0, so that it runs under any user id a cluster chooses

@@ -20,7 +20,7 @@ from components.shared.errors import ConfigError, PipelineError
 from components.shared.files import write_atomically
 from pipelines.terminal import print_error, print_line
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "images" / "locks"
 CONSTRAINTS = "requirements.lock"
 TORCH_BACKENDS = ("default", "cpu")
