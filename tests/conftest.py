@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,9 @@ ENVIRONMENT += ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS
 
 sys.dont_write_bytecode = False  # the suite starts hundreds of interpreters: none compiles again what another did
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: tests and their children send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _PROFILE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ)
 settings.register_profile("full", _PROFILE, max_examples=150)
