@@ -13,6 +13,8 @@ from components.shared.ledger import Rule
 from components.shared.store import StoredObject
 from components.shared.store_s3 import S3Store
 
+pytestmark = pytest.mark.slow
+
 PLENTY = 1 << 30
 
 

@@ -16,6 +16,8 @@ from components.model_test.samples import EMPTY, Sample
 from components.model_test.server import Server
 from components.shared.errors import ProofError
 
+pytestmark = pytest.mark.slow
+
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
 SAMPLES = [Sample("test image", b"first", PIXELS), Sample("image 1", b"second", PIXELS), Sample(EMPTY, b"none", PIXELS)]
 

@@ -33,6 +33,8 @@ from components.shared.errors import (
 from components.shared.progress import silent
 from components.shared.store_file import FileStore
 
+pytestmark = pytest.mark.slow
+
 
 class Listener:
     """Hears everything a training tells."""

@@ -24,7 +24,7 @@ from components.shared.files import sha256_file
 from components.shared.store import Store, open_store
 
 prepare_environment(1)
-pytestmark = pytest.mark.xdist_group("starts")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("starts")]
 TINY: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "model_pack" / "tiny_model.py"))
 KNOWN: tuple[str, ...] = TINY["CLASSES"]
 SMALL = "retinanet_mobilenet_v3_small_fpn"

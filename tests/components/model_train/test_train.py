@@ -23,6 +23,8 @@ from components.shared.files import digest_of_digests, sha256_file, sha256_tree
 from components.shared.splits import check_splits
 from components.shared.sweep import read_failure
 
+pytestmark = pytest.mark.slow
+
 Parameters = Callable[..., Hyperparameters]
 
 

@@ -10,12 +10,19 @@ import pytest
 
 from tests.pipelines.cluster.kfp_stub import KfpStub
 
+WHOLE_COMMANDS = {
+    *("test_doctor", "test_schedule", "test_submit_cluster", "test_upload", "test_plan"),
+    *("test_runs", "test_runs_act", "test_runs_watch", "test_runs_logs"),
+}
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a server of its own is slow."""
+    """What needs a server of its own is slow, and so are whole commands by the hundred."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and "s3_server" in getattr(item, "fixturenames", ()):
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        if "s3_server" in getattr(item, "fixturenames", ()) or item.path.stem in WHOLE_COMMANDS:
             item.add_marker(pytest.mark.slow)
 
 

@@ -20,6 +20,8 @@ from components.shared.dataset import Dataset
 from components.shared.formats.registry import FORMATS
 from components.shared.images import decode
 
+pytestmark = pytest.mark.slow
+
 Box = tuple[str, float, float, float, float]
 Boxes = Mapping[str, list[Box]]
 Load = Callable[..., Dataset]

@@ -13,7 +13,7 @@ from components.shared.detection.torchvision_models import build_model
 from components.shared.detection.torchvision_runtime import TorchvisionWeights, load_weights
 from components.shared.errors import ConfigError, TrainingError
 
-pytestmark = pytest.mark.xdist_group("torchvision")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("torchvision")]
 RETINANET, RCNN = "retinanet_mobilenet_v3_small_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"
 KNOWN = ("bar", "block", "ring")
 

@@ -16,7 +16,7 @@ from components.shared.detection.environment import limit_threads, prepare_envir
 from components.shared.errors import ConfigError
 
 prepare_environment(1)
-pytestmark = pytest.mark.xdist_group("transfer")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("transfer")]
 DATA = Path(__file__).parents[6] / "shared" / "data"
 REAL = DATA / "weights" / "yolo11n-coco-dequant.pt"
 KNOWN = ("cat", "dog", "bird", "Fish")
