@@ -22,7 +22,6 @@ GATED = ("model_publish", "model_deploy")
 UNCACHED = ("change_check", *GATED)  # what has told nothing was not run
 WELL = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})  # as kfp.local and as the cluster's metadata store say it
 BADLY = frozenset({"FAILED", "CANCELED", "ERROR"})
-_PARTS = 3  # runs/<run>/record.json
 
 StepState = Literal["pending", "running", "succeeded", "failed", "preempted", "skipped"]
 RunState = Literal["running", "succeeded", "failed", "unchanged"]
@@ -132,12 +131,6 @@ def read_outcome(store: Store, run: str) -> RunOutcome | None:
 def write_outcome(store: Store, outcome: RunOutcome) -> None:
     """Keep the record of a run; a later attempt's replaces it."""
     store.write(record_key(outcome.run_id), (outcome.model_dump_json(indent=2) + "\n").encode())
-
-
-def recorded_runs(store: Store) -> tuple[str, ...]:
-    """The runs that have a record, sorted."""
-    keys = (entry.key.split("/") for entry in store.list("runs/"))
-    return tuple(sorted(key[1] for key in keys if len(key) == _PARTS and key[2] == RECORD))
 
 
 def assemble(store: Store, run: str, *, planned: Sequence[str] = (), told: str = "") -> RunOutcome:
